@@ -1,0 +1,1 @@
+"""Storage events: the neutral model, and how two events of one key are ordered."""

@@ -1,0 +1,333 @@
+"""What a service asks of an upload (:class:`UploadSpec`), and who sees to it (:class:`Enforcement`)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final, Self
+
+from blobkit.blobs import UPLOAD_ID_KEY, Checksum
+from blobkit.errors import InvalidArgument
+
+__all__ = ["GiB", "KiB", "MiB", "Constraint", "Enforcement", "Route", "TiB", "UploadSpec"]
+
+KiB: Final = 1024
+MiB: Final = 1024 * KiB
+GiB: Final = 1024 * MiB
+TiB: Final = 1024 * GiB
+
+METADATA_LIMIT: Final = 2 * KiB  # S3's limit, the smallest of the three; it counts names and values
+_RESERVED: Final = len(UPLOAD_ID_KEY) + 32  # our own mark: its name and 32 hex digits
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]*\Z")
+_PRINTABLE: Final = re.compile(r"[!-~]+(?: [!-~]+)*\Z")  # no leading, trailing or repeated space: SigV4 would collapse them
+_TYPE: Final = re.compile(r"[!#$&^_.+\-A-Za-z0-9]+/[!#$&^_.+\-A-Za-z0-9]+(?:; ?[!-~]+(?: [!-~]+)*)?\Z")
+_MAX_SIZE: Final = 2**63 - 1
+
+
+class Constraint(StrEnum):
+    """One thing that can be asked of an upload. Each ends enforced by somebody, or as an error before anything is signed."""
+
+    SIZE = "size"
+    SIZE_RANGE = "size_range"
+    CONTENT_TYPE = "content_type"
+    CHECKSUM = "checksum"
+    METADATA = "metadata"
+    IF_ABSENT = "if_absent"
+    CACHE_CONTROL = "cache_control"
+    CONTENT_DISPOSITION = "content_disposition"
+    CONTENT_ENCODING = "content_encoding"
+    STORAGE_CLASS = "storage_class"
+
+
+class Enforcement(StrEnum):
+    """Who sees to a constraint.
+
+    ``SIGNATURE``: bound in what was signed; another request is refused. ``PROVIDER``: the provider checks it when it
+    commits. ``COMPLETION``: blobkit checks it afterwards, in ``complete()`` or ``verify_upload()``.
+    """
+
+    SIGNATURE = "signature"
+    PROVIDER = "provider"
+    COMPLETION = "completion"
+
+
+class Route(StrEnum):
+    """How the bytes arrive: one signed PUT, one signed form POST, or a chunked session."""
+
+    PUT = "put"
+    POST = "post"
+    CHUNKED = "chunked"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fields:
+    """The fields of UploadSpec, apart so that hashing and immutability below stay readable."""
+
+    content_type: str | None
+    size: int | None
+    min_size: int | None
+    max_size: int | None
+    checksum: Checksum | None
+    metadata: Mapping[str, str]
+    cache_control: str | None
+    content_disposition: str | None
+    content_encoding: str | None
+    storage_class: str | None
+    if_absent: bool
+
+
+class UploadSpec(_Fields):
+    """The constraints of an upload: frozen, hashable, cheap to reuse (signing with a known spec is the fast path).
+
+    Args:
+        content_type: The media type the object must have. None: whatever the client sends is stored.
+        size: The exact size in bytes. Not together with ``min_size``/``max_size``.
+        min_size: The least size in bytes.
+        max_size: The greatest size in bytes.
+        checksum: The digest of the whole object.
+        metadata: Names ``[a-z][a-z0-9_]*``, values trimmed printable ASCII; 2 KiB in all including blobkit's own mark.
+        cache_control, content_disposition, content_encoding, storage_class: Stored with the object.
+        if_absent: Only create; never overwrite.
+
+    Raises:
+        InvalidArgument: A value that no provider could hold, or that contradicts another.
+    """
+
+    __slots__ = ("_hash", "constraints")
+    constraints: frozenset[Constraint]
+    _hash: int
+
+    def __init__(
+        self,
+        *,
+        content_type: str | None = None,
+        size: int | None = None,
+        min_size: int | None = None,
+        max_size: int | None = None,
+        checksum: Checksum | None = None,
+        metadata: Mapping[str, str] | None = None,
+        cache_control: str | None = None,
+        content_disposition: str | None = None,
+        content_encoding: str | None = None,
+        storage_class: str | None = None,
+        if_absent: bool = False,
+    ) -> None:
+        for name, number in (("size", size), ("min_size", min_size), ("max_size", max_size)):
+            _check_size(name, number)
+        if size is not None and not (min_size is None and max_size is None):
+            raise InvalidArgument("size is exact: it goes without min_size and max_size")
+        if min_size is not None and max_size is not None and min_size > max_size:
+            raise InvalidArgument(f"min_size {min_size} is greater than max_size {max_size}")
+        if content_type is not None and not _TYPE.match(content_type):
+            raise InvalidArgument(f"not a media type: {content_type!r}", hint='type/subtype, such as "image/png"')
+        for name, text in (
+            ("cache_control", cache_control),
+            ("content_disposition", content_disposition),
+            ("content_encoding", content_encoding),
+            ("storage_class", storage_class),
+        ):
+            if text is not None and not _PRINTABLE.match(text):
+                raise InvalidArgument(f"{name} must be printable ASCII without leading, trailing or repeated spaces")
+        if checksum is not None and (not isinstance(checksum, Checksum) or checksum.composite):
+            raise InvalidArgument("checksum must be a Checksum of the whole object", hint='Checksum.of("sha256", data)')
+        if not isinstance(if_absent, bool):
+            raise InvalidArgument("if_absent must be True or False")
+        super().__init__(
+            content_type,
+            size,
+            min_size,
+            max_size,
+            checksum,
+            MappingProxyType(_checked_metadata(metadata or {})),
+            cache_control,
+            content_disposition,
+            content_encoding,
+            storage_class,
+            if_absent,
+        )
+        object.__setattr__(self, "constraints", frozenset(_constraints(self)))
+        object.__setattr__(self, "_hash", hash(self._identity()))
+
+    def _identity(self) -> tuple[object, ...]:
+        return (
+            self.content_type,
+            self.size,
+            self.min_size,
+            self.max_size,
+            self.checksum,
+            tuple(self.metadata.items()),
+            self.cache_control,
+            self.content_disposition,
+            self.content_encoding,
+            self.storage_class,
+            self.if_absent,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, UploadSpec):
+            return NotImplemented
+        return self is other or self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        given = ", ".join(
+            f"{field.name}={dict(value) if field.name == 'metadata' else value!r}"
+            for field in fields(_Fields)
+            if (value := getattr(self, field.name)) is not None and value is not False and value != {}
+        )
+        return f"UploadSpec({given})"
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return UploadSpec.from_json, (self.to_json(),)
+
+    def replace(
+        self,
+        *,
+        size: int | None = None,
+        checksum: Checksum | None = None,
+        metadata: Mapping[str, str] | None = None,
+        if_absent: bool | None = None,
+    ) -> UploadSpec:
+        """A spec with these fields changed; a ``size`` takes the place of ``min_size`` and ``max_size``."""
+        return UploadSpec(
+            content_type=self.content_type,
+            size=self.size if size is None else size,
+            min_size=self.min_size if size is None else None,
+            max_size=self.max_size if size is None else None,
+            checksum=self.checksum if checksum is None else checksum,
+            metadata=self.metadata if metadata is None else metadata,
+            cache_control=self.cache_control,
+            content_disposition=self.content_disposition,
+            content_encoding=self.content_encoding,
+            storage_class=self.storage_class,
+            if_absent=self.if_absent if if_absent is None else if_absent,
+        )
+
+    def to_dict(self) -> dict[str, object]:
+        """The constraints that were given, as JSON values. :meth:`from_dict` is its inverse."""
+        out: dict[str, object] = {}
+        for field in fields(_Fields):
+            value = getattr(self, field.name)
+            if value is None or value is False or (field.name == "metadata" and not value):
+                continue
+            if isinstance(value, Checksum):
+                out[field.name] = {"algorithm": value.algorithm, "digest": value.base64}
+            else:
+                out[field.name] = dict(value) if field.name == "metadata" else value
+        return out
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, object]) -> Self:
+        """From what :meth:`to_dict` gave. Raises InvalidArgument for an unknown or ill-typed field."""
+        known = {field.name for field in fields(_Fields)}
+        if unknown := sorted(set(data) - known):
+            raise InvalidArgument(f"unknown field in an upload spec: {', '.join(unknown)}")
+        checksum = data.get("checksum")
+        if checksum is not None:
+            if not isinstance(checksum, Mapping) or set(checksum) != {"algorithm", "digest"}:
+                raise InvalidArgument("checksum must be {algorithm, digest}")
+            checksum = Checksum.from_base64(str(checksum["algorithm"]), str(checksum["digest"]))
+        metadata = data.get("metadata", {})
+        if not isinstance(metadata, Mapping):
+            raise InvalidArgument("metadata must be an object of texts")
+        return cls(
+            content_type=_text(data, "content_type"),
+            size=_number(data, "size"),
+            min_size=_number(data, "min_size"),
+            max_size=_number(data, "max_size"),
+            checksum=checksum,
+            metadata=metadata,
+            cache_control=_text(data, "cache_control"),
+            content_disposition=_text(data, "content_disposition"),
+            content_encoding=_text(data, "content_encoding"),
+            storage_class=_text(data, "storage_class"),
+            if_absent=data.get("if_absent", False) is True,
+        )
+
+    def to_json(self) -> str:
+        """Compact JSON with sorted names: equal specs give equal text."""
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """From what :meth:`to_json` gave. Raises InvalidArgument."""
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise InvalidArgument("an upload spec must be a JSON object") from error
+        if not isinstance(data, dict):
+            raise InvalidArgument("an upload spec must be a JSON object")
+        return cls.from_dict(data)
+
+    def allows_size(self, size: int) -> bool:
+        """Whether an object of ``size`` bytes keeps ``size``, ``min_size`` and ``max_size``."""
+        return (
+            (self.size is None or size == self.size)
+            and (self.min_size is None or size >= self.min_size)
+            and (self.max_size is None or size <= self.max_size)
+        )
+
+
+def _constraints(spec: UploadSpec) -> Iterator[Constraint]:
+    if spec.size is not None:
+        yield Constraint.SIZE
+    if spec.min_size is not None or spec.max_size is not None:
+        yield Constraint.SIZE_RANGE
+    if spec.metadata:
+        yield Constraint.METADATA
+    if spec.if_absent:
+        yield Constraint.IF_ABSENT
+    for constraint in (
+        Constraint.CONTENT_TYPE,
+        Constraint.CHECKSUM,
+        Constraint.CACHE_CONTROL,
+        Constraint.CONTENT_DISPOSITION,
+        Constraint.CONTENT_ENCODING,
+        Constraint.STORAGE_CLASS,
+    ):
+        if getattr(spec, constraint.value) is not None:
+            yield constraint
+
+
+def _check_size(name: str, value: object) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_SIZE:
+        raise InvalidArgument(f"{name} must be a number of bytes, 0 or more")
+
+
+def _checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    total = _RESERVED
+    for name, value in metadata.items():
+        if not isinstance(name, str) or not _NAME.match(name):
+            raise InvalidArgument(f"metadata name {name!r} is not portable", hint="[a-z][a-z0-9_]*")
+        if name == UPLOAD_ID_KEY:
+            raise InvalidArgument(f"metadata name {name!r} is blobkit's own")
+        if not isinstance(value, str) or not _PRINTABLE.match(value):
+            raise InvalidArgument(
+                f"metadata value of {name!r} must be printable ASCII without leading, trailing or repeated spaces",
+                hint="percent-encode other text",
+            )
+        total += len(name) + len(value)
+    if total > METADATA_LIMIT:
+        raise InvalidArgument(f"metadata takes {total} bytes with blobkit's own {_RESERVED}; the limit is {METADATA_LIMIT}")
+    return dict(sorted(metadata.items()))
+
+
+def _text(data: Mapping[str, object], name: str) -> str | None:
+    value = data.get(name)
+    if value is not None and not isinstance(value, str):
+        raise InvalidArgument(f"{name} must be a text")
+    return value
+
+
+def _number(data: Mapping[str, object], name: str) -> int | None:
+    value = data.get(name)
+    _check_size(name, value)
+    return value if isinstance(value, int) else None
