@@ -1,0 +1,1 @@
+"""How plugins are found, loaded and heard: :mod:`.spec` says what they are, :mod:`.bundled` names ours, :mod:`.manager` loads one."""

@@ -1,0 +1,20 @@
+"""The plugins of this distribution: scheme to ``module:attribute``. A test holds it equal to pyproject's entry points.
+
+The table exists because scanning every installed distribution costs a tenth of a second, and importing a plugin that nobody
+configured costs more.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+STORES: Final[dict[str, str]] = {
+    "local": "blobkit_local.plugin:plugin",
+    "memory": "blobkit_local.plugin:memory_plugin",
+}
+
+PROVIDERS: Final[dict[str, str]] = {
+    "local": "local",
+    "memory": "memory",
+}
+"""Provider name, as it stands in a dict, to scheme."""

@@ -1,0 +1,170 @@
+"""Find and load the plugin of one scheme, and the typed facade over pluggy for observers."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from blobkit.errors import ConfigError, PluginMissing, UnknownScheme
+from blobkit.plugins import bundled
+from blobkit.plugins.spec import Observer, StorePlugin
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    import pluggy
+
+    from blobkit.blobs import BlobInfo
+    from blobkit.signed import SignedRequest
+
+__all__ = ["Observers", "find_store_plugin", "installed_schemes"]
+
+GROUP: Final = "blobkit.stores"
+_INSTALL: Final = {"s3": "aws", "gs": "gcs", "az": "azure", "local": "local", "memory": "local"}
+_log = logging.getLogger("blobkit.plugins")
+
+
+def find_store_plugin(scheme: str) -> StorePlugin:
+    """The plugin of a URL scheme or provider name. Bundled ones need no scan; only the one asked for is imported.
+
+    Raises:
+        UnknownScheme: Nobody installed has it; the message lists who is.
+        ConfigError: Two distributions claim it, or what was loaded is no plugin.
+        PluginMissing: The plugin's module cannot be imported.
+    """
+    name = scheme.lower()
+    name = bundled.PROVIDERS.get(name, name)
+    if target := bundled.STORES.get(name):
+        return _load(name, target)
+    found = [point for point in _scan() if point.name == name]
+    if not found:
+        extra = _INSTALL.get(name)
+        raise UnknownScheme(
+            f"no store plugin for {scheme!r}; installed: {', '.join(installed_schemes())}",
+            hint=f'pip install "blobkit[{extra}]"' if extra else "install a package with an entry point in blobkit.stores",
+        )
+    if len(found) > 1:
+        owners = " and ".join(sorted(_owner(point) for point in found))
+        raise ConfigError(f"the scheme {name!r} is claimed twice, by {owners}", hint="uninstall one of them")
+    return _load(name, found[0].value)
+
+
+def installed_schemes() -> list[str]:
+    """Every scheme that can be opened: bundled and found by a scan of the entry points, sorted."""
+    return sorted({*bundled.STORES, *(point.name for point in _scan())})
+
+
+def _scan() -> list[EntryPoint]:
+    from importlib.metadata import entry_points
+
+    points = {(point.name, point.value, _owner(point)): point for point in entry_points(group=GROUP)}
+    foreign = [point for point in points.values() if bundled.STORES.get(point.name) != point.value]
+    for point in foreign:
+        if point.name in bundled.STORES:
+            raise ConfigError(
+                f"the scheme {point.name!r} is claimed twice, by blobkit and {_owner(point)}", hint="uninstall the other one"
+            )
+    return foreign
+
+
+def _owner(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else point.value
+
+
+def _load(name: str, target: str) -> StorePlugin:
+    module, _, attribute = target.partition(":")
+    try:
+        plugin = getattr(importlib.import_module(module), attribute)
+    except ImportError as error:
+        extra = _INSTALL.get(name, name)
+        raise PluginMissing(f"the plugin of {name!r} cannot be imported: {error}", hint=f'pip install "blobkit[{extra}]"') from error
+    if not isinstance(plugin, StorePlugin):
+        raise ConfigError(f"{target} is not a StorePlugin")
+    return plugin
+
+
+class Observers:
+    """The listeners of one store, behind typed methods. Without listeners, pluggy is not even imported.
+
+    Raises:
+        ConfigError: A listener has a hook of an unknown name, or one whose arguments the specification does not have.
+    """
+
+    __slots__ = ("_manager",)
+
+    def __init__(self, listeners: Sequence[Observer]) -> None:
+        self._manager: pluggy.PluginManager | None = None
+        if not listeners:
+            return
+        import pluggy
+
+        mark = pluggy.HookspecMarker("blobkit")
+        implement = pluggy.HookimplMarker("blobkit")
+        names = [name for name in vars(Observer) if name.startswith("blobkit_")]
+        specs = type("Specs", (), {name: staticmethod(mark(_without_self(getattr(Observer, name)))) for name in names})
+        self._manager = pluggy.PluginManager("blobkit")
+        self._manager.add_hookspecs(specs)
+        for listener in listeners:
+            if unknown := [n for n in dir(listener) if n.startswith("blobkit_") and n not in names]:
+                raise ConfigError(f"{type(listener).__name__} has an unknown hook {unknown[0]!r}", hint=", ".join(names))
+            for name in names:
+                if getattr(type(listener), name, None) is not getattr(Observer, name):
+                    implement(getattr(type(listener), name))
+            try:
+                self._manager.register(listener)
+            except pluggy.PluginValidationError as error:
+                raise ConfigError(f"{type(listener).__name__}: {error}") from error
+
+    def __bool__(self) -> bool:
+        return self._manager is not None
+
+    def signed(self, provider: str, operation: str, key: str, request: SignedRequest) -> None:
+        """See :meth:`Observer.blobkit_signed`."""
+        if self._manager is not None:
+            call = self._manager.hook.blobkit_signed
+            _safely(lambda: call(provider=provider, operation=operation, key=key, request=request))
+
+    def completed(self, provider: str, blob: BlobInfo) -> None:
+        """See :meth:`Observer.blobkit_completed`."""
+        if self._manager is not None:
+            call = self._manager.hook.blobkit_completed
+            _safely(lambda: call(provider=provider, blob=blob))
+
+    def aborted(self, provider: str, key: str, discarded: bool) -> None:
+        """See :meth:`Observer.blobkit_aborted`."""
+        if self._manager is not None:
+            call = self._manager.hook.blobkit_aborted
+            _safely(lambda: call(provider=provider, key=key, discarded=discarded))
+
+    def promoted(self, provider: str, source: str, blob: BlobInfo) -> None:
+        """See :meth:`Observer.blobkit_promoted`."""
+        if self._manager is not None:
+            call = self._manager.hook.blobkit_promoted
+            _safely(lambda: call(provider=provider, source=source, blob=blob))
+
+
+def _without_self(method: Callable[..., None]) -> Callable[..., None]:
+    """A function with the method's arguments but ``self``, which is what pluggy reads from a specification."""
+    import inspect
+
+    signature = inspect.signature(method)
+    names = [name for name in signature.parameters if name != "self"]
+
+    def specification(*args: object, **kwargs: object) -> None:
+        """Only its signature is read."""
+
+    specification.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[signature.parameters[name] for name in names]
+    )
+    specification.__name__ = method.__name__
+    specification.__doc__ = method.__doc__
+    return specification
+
+
+def _safely(call: Callable[[], object]) -> None:
+    try:
+        call()
+    except Exception:
+        _log.exception("an observer failed")
