@@ -1,0 +1,65 @@
+# blobkit: every target sets up what it needs in .venv, and nothing outside this directory. `make help` lists them.
+#
+#   PYTHON=python3.12   the interpreter that makes .venv (3.11 or newer; found by itself when on the PATH)
+#   FILE=clip.mp4       the file that `make demo` moves (generated when not given)
+#   ARGS="-k signing"   more arguments for pytest
+
+PYTHON ?=
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+NODE   := tests/servers
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test check bench venv clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/demo.stamp  ## Run the whole flow on this machine: upload, crash, resume, download (FILE= your own file)
+	@$(BIN)/blobkit demo $${FILE:+"$$FILE"}
+
+test: $(VENV)/dev.stamp  ## Run the tests (ARGS= more arguments for pytest)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/dev.stamp  ## Lint, types, architecture, docstrings
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+	$(BIN)/interrogate src
+
+bench: $(VENV)/dev.stamp  ## Measure speed and weight
+	@$(BIN)/python -m benchmarks
+
+venv: $(VENV)/dev.stamp  ## Install everything that development needs in .venv
+
+clean:  ## Remove .venv and everything that the tools left
+	rm -rf $(VENV) build dist site .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(NODE)/node_modules
+	find src tests -type d -name __pycache__ -exec rm -rf {} +
+
+# ── set-up: a stamp is newer than the file that it was installed from ─────────────────────────────────────────────
+
+$(VENV)/made.stamp:
+	@for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
+		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+		echo "Making $(VENV) with $$("$$python" --version)"; \
+		"$$python" -m venv --clear $(VENV) && touch $@ && exit 0; \
+		echo "make: the venv module of $$python does not work (on Debian: apt-get install python3-venv)" >&2; exit 1; \
+	done; \
+	echo "make: blobkit needs Python 3.11 or newer, and python3 is $$(python3 --version 2>&1). Name one: make PYTHON=/path/to/python" >&2; \
+	exit 1
+
+$(VENV)/demo.stamp: pyproject.toml $(VENV)/made.stamp
+	@echo "Installing what the demo needs"
+	@$(PIP) install --editable '.[cli,local,transfer]'
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml $(VENV)/made.stamp
+	@echo "Installing what development needs (the first time takes a minute or two)"
+	@$(PIP) install --editable '.[dev]'
+	@touch $@ $(VENV)/demo.stamp
+
