@@ -147,7 +147,11 @@ class Capabilities:
             "features": {feature.value: self.features.get(feature) for feature in Feature},
             "enforces": {
                 route.value: {
-                    constraint.value: None if (who := self.enforcer(route, constraint)) is None else str(who) if who else False
+                    constraint.value: None
+                    if (who := self.enforcer(route, constraint)) is None
+                    else str(who)
+                    if who
+                    else False
                     for constraint in Constraint
                 }
                 for route in Route
@@ -243,7 +247,14 @@ class SessionState:
         return {
             "k": self.key,
             "s": self.spec.to_dict(),
-            "p": [plan.size, plan.chunk_size, plan.count, plan.doubles_every, plan.max_chunk, int(plan.empty_chunk)],
+            "p": [
+                plan.size,
+                plan.chunk_size,
+                plan.chunk_count,
+                plan.doubles_every,
+                plan.max_chunk,
+                int(plan.empty_chunk),
+            ],
             "u": self.upload_id,
             "i": self.provider_id,
             "t": int(self.started.timestamp()),

@@ -33,6 +33,7 @@ CHECKSUM_SIZES: Final[Mapping[str, int]] = MappingProxyType(
 )
 """Digest length in bytes of every checksum algorithm that has a name here."""
 
+
 def _no_metadata() -> Mapping[str, str]:
     return MappingProxyType({})
 
@@ -62,10 +63,13 @@ class Checksum:
     def __post_init__(self) -> None:
         size = CHECKSUM_SIZES.get(self.algorithm)
         if size is None:
-            raise InvalidArgument(f"unknown checksum algorithm {self.algorithm!r}", hint=f"one of {', '.join(CHECKSUM_SIZES)}")
+            raise InvalidArgument(
+                f"unknown checksum algorithm {self.algorithm!r}", hint=f"one of {', '.join(CHECKSUM_SIZES)}"
+            )
         if not isinstance(self.digest, bytes) or len(self.digest) != size:
             raise InvalidArgument(
-                f"a {self.algorithm} digest has {size} bytes", hint="pass the raw digest, or Checksum.from_hex / from_base64"
+                f"a {self.algorithm} digest has {size} bytes",
+                hint="pass the raw digest, or Checksum.from_hex / from_base64",
             )
 
     @classmethod

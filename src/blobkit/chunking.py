@@ -19,7 +19,9 @@ from blobkit.spec import MiB
 
 __all__ = ["DEFAULT_CHUNK", "Chunk", "ChunkLimits", "ChunkPlan", "plan"]
 
-DEFAULT_CHUNK: Final = 16 * MiB  # large enough that a signature and a preflight per chunk do not matter, small enough to retry
+DEFAULT_CHUNK: Final = (
+    16 * MiB
+)  # large enough that a signature and a preflight per chunk do not matter, small enough to retry
 _STEPS: Final = 20  # how often the chunk size of an unknown length may double
 
 
@@ -63,7 +65,7 @@ class ChunkPlan(Sequence[Chunk]):
     Attributes:
         size: The object's size in bytes; None while it is unknown (the plan then lists every chunk there may be).
         chunk_size: The size of the first chunks, bytes.
-        count: How many chunks there are, or may be.
+        chunk_count: How many chunks there are, or may be.
         doubles_every: After how many chunks the size doubles; 0 = never.
         max_chunk: Where the doubling ends, bytes.
         empty_chunk: Whether an empty object has one empty chunk, or none.
@@ -71,13 +73,13 @@ class ChunkPlan(Sequence[Chunk]):
 
     size: int | None
     chunk_size: int
-    count: int
+    chunk_count: int
     doubles_every: int = 0
     max_chunk: int = 0
     empty_chunk: bool = True
 
     def __len__(self) -> int:
-        return self.count
+        return self.chunk_count
 
     @overload
     def __getitem__(self, index: int) -> Chunk: ...
@@ -85,20 +87,20 @@ class ChunkPlan(Sequence[Chunk]):
     def __getitem__(self, index: slice) -> list[Chunk]: ...
     def __getitem__(self, index: int | slice) -> Chunk | list[Chunk]:
         if isinstance(index, slice):
-            return [self._at(i) for i in range(*index.indices(self.count))]
+            return [self._at(i) for i in range(*index.indices(self.chunk_count))]
         if index < 0:
-            index += self.count
-        if not 0 <= index < self.count:
+            index += self.chunk_count
+        if not 0 <= index < self.chunk_count:
             raise IndexError("no such chunk")
         return self._at(index)
 
     def __iter__(self) -> Iterator[Chunk]:
-        return map(self._at, range(self.count))
+        return map(self._at, range(self.chunk_count))
 
     def chunk(self, number: int) -> Chunk:
         """The chunk with this number. Raises InvalidChunk when the plan has none."""
-        if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= self.count:
-            raise InvalidChunk(f"no chunk number {number!r} in a plan of {self.count}")
+        if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= self.chunk_count:
+            raise InvalidChunk(f"no chunk number {number!r} in a plan of {self.chunk_count}")
         return self._at(number - 1)
 
     def _at(self, index: int) -> Chunk:
@@ -119,9 +121,9 @@ class ChunkPlan(Sequence[Chunk]):
     @property
     def capacity(self) -> int:
         """The largest object that this plan can hold, bytes."""
-        if self.count == 0:
+        if self.chunk_count == 0:
             return 0
-        offset, size = self._nominal(self.count - 1)
+        offset, size = self._nominal(self.chunk_count - 1)
         return offset + size
 
     def resolved(self, size: int) -> ChunkPlan:
@@ -137,18 +139,20 @@ class ChunkPlan(Sequence[Chunk]):
         if size > self.capacity:
             raise InvalidArgument(f"{size} bytes exceed this plan's capacity of {self.capacity}")
         if size == 0:
-            return replace(self, size=0, count=1 if self.empty_chunk else 0)
-        low, high = 0, self.count  # the first index whose chunk starts at or after the end
+            return replace(self, size=0, chunk_count=1 if self.empty_chunk else 0)
+        low, high = 0, self.chunk_count  # the first index whose chunk starts at or after the end
         while low < high:
             middle = (low + high) // 2
             if self._nominal(middle)[0] >= size:
                 high = middle
             else:
                 low = middle + 1
-        return replace(self, size=size, count=low)
+        return replace(self, size=size, chunk_count=low)
 
 
-def plan(size: int | None, limits: ChunkLimits, *, chunk_size: int | None = None, max_size: int | None = None) -> ChunkPlan:
+def plan(
+    size: int | None, limits: ChunkLimits, *, chunk_size: int | None = None, max_size: int | None = None
+) -> ChunkPlan:
     """Cut ``size`` bytes into chunks that ``limits`` allows.
 
     Args:
@@ -191,7 +195,9 @@ def _chosen(bound: int | None, limits: ChunkLimits) -> int:
 def _checked(chunk_size: int, bound: int | None, limits: ChunkLimits) -> int:
     if isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size <= 0:
         raise InvalidChunk("chunk_size must be a positive number of bytes")
-    single = bound is not None and bound <= chunk_size  # one chunk is its own last chunk: minimum and alignment do not hold
+    single = (
+        bound is not None and bound <= chunk_size
+    )  # one chunk is its own last chunk: minimum and alignment do not hold
     if not single and chunk_size < limits.min_chunk:
         raise InvalidChunk(f"chunk_size {chunk_size} is below the provider's least, {limits.min_chunk}")
     if chunk_size > limits.max_chunk:
@@ -201,7 +207,8 @@ def _checked(chunk_size: int, bound: int | None, limits: ChunkLimits) -> int:
     if bound is not None and limits.max_count is not None and _ceil(bound, chunk_size) > limits.max_count:
         least = _ceil(_ceil(bound, limits.max_count), limits.align) * limits.align
         raise InvalidChunk(
-            f"{bound} bytes in chunks of {chunk_size} are more than {limits.max_count} chunks", hint=f"at least {least} bytes a chunk"
+            f"{bound} bytes in chunks of {chunk_size} are more than {limits.max_count} chunks",
+            hint=f"at least {least} bytes a chunk",
         )
     return chunk_size
 

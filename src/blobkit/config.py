@@ -38,7 +38,7 @@ class Kind(StrEnum):
     NUMBER = "number"
     SECONDS = "seconds"
     CHOICE = "choice"
-    SECRET = "secret"
+    SECRET = "secret"  # noqa: S105 - the kind's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,18 @@ class Location:
 
 COMMON_OPTIONS: Final = (
     Option("public", Kind.FLAG, "Objects are readable by anybody: public_url() gives their plain URL.", "false"),
-    Option("on_short_credentials", Kind.CHOICE, "When credentials end before expires_in: raise, or cap it.", "raise", ("raise", "cap")),
-    Option("assert", Kind.TEXT, "Comma-separated unknown capabilities that you know to be there (put.if_absent, sign_delete)."),
+    Option(
+        "on_short_credentials",
+        Kind.CHOICE,
+        "When credentials end before expires_in: raise, or cap it.",
+        "raise",
+        ("raise", "cap"),
+    ),
+    Option(
+        "assert",
+        Kind.TEXT,
+        "Comma-separated unknown capabilities that you know to be there (put.if_absent, sign_delete).",
+    ),
     Option("public_endpoint", Kind.TEXT, "What is signed for clients, where it is not what the server calls."),
 )
 """The options that every provider has."""
@@ -147,7 +157,9 @@ class StoreConfig:
         return {"provider": self.provider, **self.location, **prefix, **self.options}
 
     def _no_plain_secrets(self) -> None:
-        if plain := [name for name in self.secrets if f"{name}_file" not in self.options and f"{name}_env" not in self.options]:
+        if plain := [
+            name for name in self.secrets if f"{name}_file" not in self.options and f"{name}_env" not in self.options
+        ]:
             raise ConfigError(f"the secret option {plain[0]!r} was given as a value and cannot be written down")
 
 
@@ -275,7 +287,11 @@ def _checked(option: Option, value: object, provider: str) -> str:
     except ValueError:
         good = False
     if not good:
-        wanted = " | ".join(option.choices) if option.choices else {"flag": "true or false"}.get(option.kind, option.kind.value)
+        wanted = (
+            " | ".join(option.choices)
+            if option.choices
+            else {"flag": "true or false"}.get(option.kind, option.kind.value)
+        )
         raise ConfigError(f"{provider}: {option.name}={text!r} is not {wanted}")
     return text
 

@@ -149,9 +149,7 @@ class BlobkitError(Exception):
         # Exceptions pickle by calling cls(*args), which would lose every keyword; OSError parents have rules of their own.
         return _rebuild, (type(self), dict(self.__dict__))
 
-    def located(
-        self, *, provider: str | None = None, operation: str | None = None, key: str | None = None
-    ) -> Self:
+    def located(self, *, provider: str | None = None, operation: str | None = None, key: str | None = None) -> Self:
         """Fill in where it happened, without overwriting what is known already; return self."""
         if self.provider is None:
             self.provider = provider
@@ -169,7 +167,7 @@ def _rebuild(cls: type[BlobkitError], state: dict[str, object]) -> BlobkitError:
     return error
 
 
-# --- configuration -----------------------------------------------------------------------------------------------------
+# --- configuration --------------------------------------------------------------------------------------------------
 
 
 class ConfigError(BlobkitError):
@@ -200,7 +198,7 @@ class ClosedError(BlobkitError):
     """The store, kit, CDN or session has been closed."""
 
 
-# --- the caller's fault ------------------------------------------------------------------------------------------------
+# --- the caller's fault ---------------------------------------------------------------------------------------------
 
 
 class InvalidArgument(BlobkitError, ValueError):
@@ -271,7 +269,7 @@ class InvalidToken(BlobkitError):
         self.reason: TokenReason = reason
 
 
-# --- credentials -------------------------------------------------------------------------------------------------------
+# --- credentials ----------------------------------------------------------------------------------------------------
 
 
 class SigningUnavailable(BlobkitError):
@@ -286,7 +284,7 @@ class ClockSkew(BlobkitError):
     """The provider refused the request because the clocks differ."""
 
 
-# --- what the store holds ----------------------------------------------------------------------------------------------
+# --- what the store holds -------------------------------------------------------------------------------------------
 
 
 class NotFound(BlobkitError):
@@ -372,7 +370,7 @@ class SourceChanged(BlobkitError):
     """The source was changed while it was read."""
 
 
-# --- the network and the provider --------------------------------------------------------------------------------------
+# --- the network and the provider -----------------------------------------------------------------------------------
 
 
 class TransientError(BlobkitError):

@@ -58,7 +58,7 @@ class _Crc64Nvme:
 
     def __init__(self) -> None:
         try:
-            from awscrt import checksums
+            from awscrt import checksums  # type: ignore[import-not-found,import-untyped,unused-ignore]
         except ImportError as error:
             raise PluginMissing("crc64nvme needs awscrt", hint="pip install awscrt") from error
         self._crc = checksums.crc64nvme

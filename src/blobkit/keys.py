@@ -94,7 +94,9 @@ def uuid7(now: datetime | None = None) -> uuid.UUID:
     """A UUID version 7 (RFC 9562 section 5.7): 48 bits of milliseconds, 74 random bits from the operating system."""
     millis = time.time_ns() // 1_000_000 if now is None else int(now.timestamp() * 1000)
     random = int.from_bytes(os.urandom(10), "big")
-    value = (millis & (1 << 48) - 1) << 80 | 0x7 << 76 | (random >> 68 & 0xFFF) << 64 | 0b10 << 62 | random & (1 << 62) - 1
+    value = (
+        (millis & (1 << 48) - 1) << 80 | 0x7 << 76 | (random >> 68 & 0xFFF) << 64 | 0b10 << 62 | random & (1 << 62) - 1
+    )
     return uuid.UUID(int=value)
 
 
@@ -130,7 +132,7 @@ class KeyTemplate:
         if not {"uuid7", "uuid4"} & set(fields):
             raise ConfigError("a key template needs {uuid7} or {uuid4}: keys must not be guessable")
         self.names = frozenset(fields) - {"uuid7", "uuid4", "date", "ext"}
-        self.render(filename="a.b", values={name: "x" for name in self.names})
+        self.render(filename="a.b", values=dict.fromkeys(self.names, "x"))
 
     def __repr__(self) -> str:
         return f"KeyTemplate({self.text!r})"
@@ -182,7 +184,13 @@ def _no_conversion(conversion: str) -> bool:
 
 
 def _segment(name: str, value: str) -> str:
-    if not value or "/" in value or "\\" in value or value in (".", "..") or len(value.encode("utf-8", "replace")) > 128:
+    if (
+        not value
+        or "/" in value
+        or "\\" in value
+        or value in (".", "..")
+        or len(value.encode("utf-8", "replace")) > 128
+    ):
         raise InvalidArgument(f"the value of {{{name}}} must be one plain path segment of at most 128 bytes")
     return value
 

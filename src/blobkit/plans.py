@@ -202,7 +202,9 @@ class UploadPlan:
         if not isinstance(data, Mapping) or not isinstance(data.get("version"), int):
             raise InvalidArgument("not an upload plan")
         if data["version"] > PLAN_VERSION:
-            raise InvalidArgument(f"upload plan version {data['version']} is newer than this library", hint="upgrade blobkit")
+            raise InvalidArgument(
+                f"upload plan version {data['version']} is newer than this library", hint="upgrade blobkit"
+            )
         try:
             plan = cls(
                 id=_typed(data["id"], str),
@@ -213,7 +215,9 @@ class UploadPlan:
                 strategy=_one_of(data["strategy"], "single", "parts", "session"),
                 single=None if data.get("single") is None else _request(data["single"]),
                 parts=None if data.get("parts") is None else _chunks(data["parts"]),
-                checksum=None if data.get("checksum") is None else PlanChecksum(**_known(PlanChecksum, data["checksum"])),
+                checksum=None
+                if data.get("checksum") is None
+                else PlanChecksum(**_known(PlanChecksum, data["checksum"])),
                 limits=PlanLimits(**_known(PlanLimits, data.get("limits") or _plain(PlanLimits(None, None, "none")))),
                 overwrite=_one_of(data.get("overwrite", "allow"), "allow", "deny"),
                 overwrite_enforced_by=_typed(data.get("overwrite_enforced_by", "none"), str),

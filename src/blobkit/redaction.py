@@ -21,9 +21,11 @@ _NAMES: Final = (
 )
 _PAIR: Final = re.compile(rf"(?i)(?<![A-Za-z0-9_-])({_NAMES})=([^&\s\"'<>;,]+)")
 _JSONISH: Final = re.compile(rf"(?i)([\"'](?:{_NAMES}|secret|password|private_key)[\"']\s*:\s*[\"'])([^\"']+)")
-_HEADER: Final = re.compile(r"(?i)\b(authorization|proxy-authorization|x-amz-security-token|cookie|set-cookie)(\"?'?\s*[:=]\s*)([^\r\n]+)")
+_HEADER: Final = re.compile(
+    r"(?i)\b(authorization|proxy-authorization|x-amz-security-token|cookie|set-cookie)(\"?'?\s*[:=]\s*)([^\r\n]+)"
+)
 _BEARER: Final = re.compile(r"(?i)\b(bearer|sharedkey)\s+[A-Za-z0-9._~+/=:-]{8,}")
-_PEM: Final = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S)
+_PEM: Final = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 _PATH_TOKEN: Final = re.compile(r"(?i)(/[a-z_-]*token=)[^/?#\s]+")
 _MASK: Final = "***"
 

@@ -13,7 +13,7 @@ from typing import Final, Self
 from blobkit.blobs import UPLOAD_ID_KEY, Checksum
 from blobkit.errors import InvalidArgument
 
-__all__ = ["GiB", "KiB", "MiB", "Constraint", "Enforcement", "Route", "TiB", "UploadSpec"]
+__all__ = ["Constraint", "Enforcement", "GiB", "KiB", "MiB", "Route", "TiB", "UploadSpec"]
 
 KiB: Final = 1024
 MiB: Final = 1024 * KiB
@@ -23,7 +23,9 @@ TiB: Final = 1024 * GiB
 METADATA_LIMIT: Final = 2 * KiB  # S3's limit, the smallest of the three; it counts names and values
 _RESERVED: Final = len(UPLOAD_ID_KEY) + 32  # our own mark: its name and 32 hex digits
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*\Z")
-_PRINTABLE: Final = re.compile(r"[!-~]+(?: [!-~]+)*\Z")  # no leading, trailing or repeated space: SigV4 would collapse them
+_PRINTABLE: Final = re.compile(
+    r"[!-~]+(?: [!-~]+)*\Z"
+)  # no leading, trailing or repeated space: SigV4 would collapse them
 _TYPE: Final = re.compile(r"[!#$&^_.+\-A-Za-z0-9]+/[!#$&^_.+\-A-Za-z0-9]+(?:; ?[!-~]+(?: [!-~]+)*)?\Z")
 _MAX_SIZE: Final = 2**63 - 1
 
@@ -316,7 +318,9 @@ def _checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
             )
         total += len(name) + len(value)
     if total > METADATA_LIMIT:
-        raise InvalidArgument(f"metadata takes {total} bytes with blobkit's own {_RESERVED}; the limit is {METADATA_LIMIT}")
+        raise InvalidArgument(
+            f"metadata takes {total} bytes with blobkit's own {_RESERVED}; the limit is {METADATA_LIMIT}"
+        )
     return dict(sorted(metadata.items()))
 
 

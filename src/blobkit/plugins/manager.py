@@ -43,7 +43,9 @@ def find_store_plugin(scheme: str) -> StorePlugin:
         extra = _INSTALL.get(name)
         raise UnknownScheme(
             f"no store plugin for {scheme!r}; installed: {', '.join(installed_schemes())}",
-            hint=f'pip install "blobkit[{extra}]"' if extra else "install a package with an entry point in blobkit.stores",
+            hint=f'pip install "blobkit[{extra}]"'
+            if extra
+            else "install a package with an entry point in blobkit.stores",
         )
     if len(found) > 1:
         owners = " and ".join(sorted(_owner(point) for point in found))
@@ -64,7 +66,8 @@ def _scan() -> list[EntryPoint]:
     for point in foreign:
         if point.name in bundled.STORES:
             raise ConfigError(
-                f"the scheme {point.name!r} is claimed twice, by blobkit and {_owner(point)}", hint="uninstall the other one"
+                f"the scheme {point.name!r} is claimed twice, by blobkit and {_owner(point)}",
+                hint="uninstall the other one",
             )
     return foreign
 
@@ -79,7 +82,9 @@ def _load(name: str, target: str) -> StorePlugin:
         plugin = getattr(importlib.import_module(module), attribute)
     except ImportError as error:
         extra = _INSTALL.get(name, name)
-        raise PluginMissing(f"the plugin of {name!r} cannot be imported: {error}", hint=f'pip install "blobkit[{extra}]"') from error
+        raise PluginMissing(
+            f"the plugin of {name!r} cannot be imported: {error}", hint=f'pip install "blobkit[{extra}]"'
+        ) from error
     if not isinstance(plugin, StorePlugin):
         raise ConfigError(f"{target} is not a StorePlugin")
     return plugin
@@ -108,7 +113,9 @@ class Observers:
         self._manager.add_hookspecs(specs)
         for listener in listeners:
             if unknown := [n for n in dir(listener) if n.startswith("blobkit_") and n not in names]:
-                raise ConfigError(f"{type(listener).__name__} has an unknown hook {unknown[0]!r}", hint=", ".join(names))
+                raise ConfigError(
+                    f"{type(listener).__name__} has an unknown hook {unknown[0]!r}", hint=", ".join(names)
+                )
             for name in names:
                 if getattr(type(listener), name, None) is not getattr(Observer, name):
                     implement(getattr(type(listener), name))

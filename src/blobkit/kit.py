@@ -1,0 +1,108 @@
+"""Kit: the named stores of a service, from one file, dict or environment."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from blobkit.config import load_settings
+from blobkit.errors import ClosedError, ConfigError
+from blobkit.redaction import Secret
+from blobkit.store import Store, open_store
+
+if TYPE_CHECKING:
+    from blobkit.plugins.spec import Observer
+    from blobkit.sealing import Keyring
+
+__all__ = ["Kit", "load"]
+
+
+class Kit:
+    """Opens stores by name, each once, when they are first asked for. Thread-safe, a context manager."""
+
+    def __init__(
+        self,
+        stores: Mapping[str, str | Mapping[str, str | Secret]],
+        opener: Callable[[str | Mapping[str, str | Secret]], Store],
+    ) -> None:
+        self._settings = dict(stores)
+        self._opener = opener
+        self._open: dict[str, Store] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"Kit({', '.join(self.names)})"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The configured names, sorted."""
+        return tuple(sorted(self._settings))
+
+    def store(self, name: str) -> Store:
+        """The store of this name; the same object for every call.
+
+        Raises:
+            ConfigError: No such name, or settings that cannot work.
+            ClosedError.
+        """
+        wanted = name.lower().replace("_", "-")
+        with self._lock:
+            if self._closed:
+                raise ClosedError("the kit is closed")
+            if wanted not in self._open:
+                if wanted not in self._settings:
+                    raise ConfigError(
+                        f"no store is named {name!r}", hint=f"configured: {', '.join(self.names) or 'none'}"
+                    )
+                self._open[wanted] = self._opener(self._settings[wanted])
+            return self._open[wanted]
+
+    def close(self) -> None:
+        """Close every store that was opened. Idempotent."""
+        with self._lock:
+            self._closed = True
+            stores, self._open = list(self._open.values()), {}
+        for store in stores:
+            store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def load(
+    source: str | os.PathLike[str] | Mapping[str, object] | None = None,
+    *,
+    clock: Callable[[], datetime] | None = None,
+    timeout: timedelta = timedelta(seconds=30),
+    retries: int = 3,
+    sealing: Keyring | None = None,
+    observers: Sequence[Observer] = (),
+    env: Mapping[str, str] | None = None,
+) -> Kit:
+    """A kit from ``blobkit.toml``, a dict ``{"stores": {"media": "s3://…"}}``, or the environment alone.
+
+    The environment (``BLOBKIT_STORE_MEDIA=s3://…``) rules over a file; a dict rules over both. The other arguments are those
+    of :func:`~blobkit.store.open_store`.
+
+    Raises:
+        ConfigError: An unreadable file, or settings of another form. A store's own settings are checked when it is opened.
+    """
+    environment = os.environ if env is None else env
+    settings = load_settings(source, environment)
+
+    def opener(entry: str | Mapping[str, str | Secret]) -> Store:
+        return open_store(
+            entry, clock=clock, timeout=timeout, retries=retries, sealing=sealing, observers=observers, env=environment
+        )
+
+    return Kit(settings["stores"], opener)
