@@ -4,11 +4,11 @@
 #   FILE=clip.mp4       the file that `make demo` moves (generated when not given)
 #   ARGS="-k signing"   more arguments for pytest
 
-PYTHON ?=
-VENV   := .venv
-BIN    := $(VENV)/bin
-PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
-NODE   := tests/servers
+PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
+VENV    := .venv
+BIN     := $(VENV)/bin
+PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
+SERVERS := tests/servers
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -20,7 +20,7 @@ help:  ## List the targets
 demo: $(VENV)/demo.stamp  ## Run the whole flow on this machine: upload, crash, resume, download (FILE= your own file)
 	@$(BIN)/blobkit demo $${FILE:+"$$FILE"}
 
-test: $(VENV)/dev.stamp  ## Run the tests (ARGS= more arguments for pytest)
+test: $(VENV)/dev.stamp servers  ## Run the tests (ARGS= more arguments for pytest)
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/dev.stamp  ## Lint, types, architecture, docstrings
@@ -38,19 +38,19 @@ venv: $(VENV)/dev.stamp  ## Install everything that development needs in .venv
 
 clean:  ## Remove .venv and everything that the tools left
 	rm -rf $(VENV) build dist site .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	rm -rf $(NODE)/node_modules
+	rm -rf $(SERVERS)/node_modules
 	find src tests -type d -name __pycache__ -exec rm -rf {} +
 
 # ── set-up: a stamp is newer than the file that it was installed from ─────────────────────────────────────────────
 
 $(VENV)/made.stamp:
-	@for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
+	@for python in $(PYTHONS); do \
 		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
 		echo "Making $(VENV) with $$("$$python" --version)"; \
 		"$$python" -m venv --clear $(VENV) && touch $@ && exit 0; \
 		echo "make: the venv module of $$python does not work (on Debian: apt-get install python3-venv)" >&2; exit 1; \
 	done; \
-	echo "make: blobkit needs Python 3.11 or newer, and python3 is $$(python3 --version 2>&1). Name one: make PYTHON=/path/to/python" >&2; \
+	echo "make: blobkit needs Python 3.11 or newer; none of these is: $(PYTHONS). Name one: make PYTHON=/path/to/python" >&2; \
 	exit 1
 
 $(VENV)/demo.stamp: pyproject.toml $(VENV)/made.stamp
@@ -63,3 +63,17 @@ $(VENV)/dev.stamp: pyproject.toml $(VENV)/made.stamp
 	@$(PIP) install --editable '.[dev]'
 	@touch $@ $(VENV)/demo.stamp
 
+
+# ── test servers from npm, pinned by a lock file; a test whose server is missing is skipped and counted ──────────
+
+.PHONY: servers
+servers: $(if $(wildcard $(SERVERS)/package-lock.json),$(SERVERS)/node_modules/made.stamp)
+
+$(SERVERS)/node_modules/made.stamp: $(SERVERS)/package-lock.json $(VENV)/dev.stamp
+	@echo "Installing the test servers that come from npm"
+	@if PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --prefix $(SERVERS) --no-audit --no-fund --loglevel=error; then \
+		touch $@; \
+	else \
+		echo "make: npm could not install $(SERVERS)/package.json: the tests that need these servers are skipped" >&2; \
+		test -z "$$CI"; \
+	fi
