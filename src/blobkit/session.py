@@ -278,10 +278,10 @@ class UploadSession:
             AlreadyExists: ``if_absent``, and another object is there. The chunks are discarded.
             SessionNotFound: The session is gone, and no object of it is at its key.
         """
-        plan = self._resolved(size)
-        total = plan.size or 0
+        total = self._total(size)
         if not self._state.spec.allows_size(total):
             raise ops.violations(_sized(self.key, total), self._state.spec, self._size_constraints())[0]
+        plan = self.chunks.resolved(total)
         with self._store._calling("complete", self.key):
             done, staged = self._assembled(plan, receipts, total)
             if done is None:
@@ -290,16 +290,18 @@ class UploadSession:
         self._store._observers.completed(self._store.provider, info)
         return info
 
-    def _resolved(self, size: int | None) -> ChunkPlan:
-        if size is None and self.chunks.size is None:
-            raise InvalidArgument("the size was unknown at the start: complete(size=…)")
+    def _total(self, size: int | None) -> int:
+        """The object's size in bytes, as it was planned or is said now."""
+        planned = self.chunks.size
         if size is None:
-            return self.chunks
+            if planned is None:
+                raise InvalidArgument("the size was unknown at the start: complete(size=…)", key=self.key)
+            return planned
         if isinstance(size, bool) or not isinstance(size, int) or size < 0:
-            raise InvalidArgument("size must be a number of bytes")
-        if self.chunks.size is not None and size != self.chunks.size:
-            raise SessionMismatch(f"the session is for {self.chunks.size} bytes, not {size}", key=self.key)
-        return self.chunks.resolved(size)
+            raise InvalidArgument("size must be a number of bytes", key=self.key)
+        if planned is not None and size != planned:
+            raise SessionMismatch(f"the session is for {planned} bytes, not {size}", key=self.key)
+        return size
 
     def _size_constraints(self) -> list[Constraint]:
         return [c for c in (Constraint.SIZE, Constraint.SIZE_RANGE) if c in self._state.spec.constraints]

@@ -108,9 +108,10 @@ class Observers:
         mark = pluggy.HookspecMarker("blobkit")
         implement = pluggy.HookimplMarker("blobkit")
         names = [name for name in vars(Observer) if name.startswith("blobkit_")]
-        specs = type("Specs", (), {name: staticmethod(mark(_without_self(getattr(Observer, name)))) for name in names})
+        for name in names:
+            mark(getattr(Observer, name))
         self._manager = pluggy.PluginManager("blobkit")
-        self._manager.add_hookspecs(specs)
+        self._manager.add_hookspecs(Observer)
         for listener in listeners:
             if unknown := [n for n in dir(listener) if n.startswith("blobkit_") and n not in names]:
                 raise ConfigError(
@@ -150,24 +151,6 @@ class Observers:
         if self._manager is not None:
             call = self._manager.hook.blobkit_promoted
             _safely(lambda: call(provider=provider, source=source, blob=blob))
-
-
-def _without_self(method: Callable[..., None]) -> Callable[..., None]:
-    """A function with the method's arguments but ``self``, which is what pluggy reads from a specification."""
-    import inspect
-
-    signature = inspect.signature(method)
-    names = [name for name in signature.parameters if name != "self"]
-
-    def specification(*args: object, **kwargs: object) -> None:
-        """Only its signature is read."""
-
-    specification.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[signature.parameters[name] for name in names]
-    )
-    specification.__name__ = method.__name__
-    specification.__doc__ = method.__doc__
-    return specification
 
 
 def _safely(call: Callable[[], object]) -> None:
