@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     )
     from blobkit.keys import KeyTemplate
     from blobkit.kit import Kit, load
+    from blobkit.opening import open_store
     from blobkit.plans import PlanLinks, UploadPlan
     from blobkit.plugins.spec import Observer
     from blobkit.redaction import RedactingFilter, Secret
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
     from blobkit.session import SessionStatus, UploadSession
     from blobkit.signed import SignedChunk, SignedRequest, SignedUrl
     from blobkit.spec import Constraint, Enforcement, GiB, KiB, MiB, Route, TiB, UploadSpec
-    from blobkit.store import Store, open_store
+    from blobkit.store import Store
 
 _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "backend": ("Backend", "Capabilities", "Feature", "Limits", "Signer"),
@@ -120,7 +121,8 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "session": ("SessionStatus", "UploadSession"),
     "signed": ("SignedChunk", "SignedRequest", "SignedUrl"),
     "spec": ("Constraint", "Enforcement", "GiB", "KiB", "MiB", "Route", "TiB", "UploadSpec"),
-    "store": ("Store", "open_store"),
+    "opening": ("open_store",),
+    "store": ("Store",),
 }
 _MODULES: Final = ("aio", "errors")
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}

@@ -16,11 +16,12 @@ from types import TracebackType
 from typing import Any, BinaryIO, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from blobkit import kit as sync_kit
-from blobkit import store as sync_store
+from blobkit import opening
 from blobkit.backend import Capabilities
+from blobkit.calling import NeedsThread, inline
 from blobkit.config import StoreConfig
 from blobkit.session import UploadSession
-from blobkit.store import NeedsThread, Store, inline
+from blobkit.store import Store
 
 __all__ = ["AsyncFile", "AsyncKit", "AsyncStore", "AsyncUploadSession", "load", "open_store"]
 
@@ -293,5 +294,5 @@ def _async_kit(loader: Callable[P, sync_kit.Kit]) -> Callable[P, AsyncKit]:
     return call
 
 
-open_store = _async_store(sync_store.open_store)
+open_store = _async_store(opening.open_store)
 load = _async_kit(sync_kit.load)

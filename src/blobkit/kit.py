@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Self
 
 from blobkit.config import load_settings
 from blobkit.errors import ClosedError, ConfigError
+from blobkit.opening import open_store
 from blobkit.redaction import Secret
-from blobkit.store import Store, open_store
+from blobkit.store import Store
 
 if TYPE_CHECKING:
     from blobkit.plugins.spec import Observer
@@ -92,7 +93,7 @@ def load(
     """A kit from ``blobkit.toml``, a dict ``{"stores": {"media": "s3://…"}}``, or the environment alone.
 
     The environment (``BLOBKIT_STORE_MEDIA=s3://…``) rules over a file; a dict rules over both. The other arguments are those
-    of :func:`~blobkit.store.open_store`.
+    of :func:`~blobkit.opening.open_store`.
 
     Raises:
         ConfigError: An unreadable file, or settings of another form. A store's own settings are checked when it is opened.

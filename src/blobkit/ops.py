@@ -32,6 +32,7 @@ __all__ = [
     "DEFAULT_EXPIRY",
     "VerifyAfter",
     "asserted",
+    "broken_size",
     "check_chunks",
     "check_full_key",
     "check_required",
@@ -318,6 +319,13 @@ def violations(
             name = "size" if constraint is Constraint.SIZE_RANGE else constraint.value
             found.append(ConstraintViolated(name, expected=expected, actual=actual, key=info.key))
     return found
+
+
+def broken_size(spec: UploadSpec, size: int, key: str) -> ConstraintViolated:
+    """The error for a size that the spec does not allow."""
+    low, high = (spec.size, spec.size) if spec.size is not None else (spec.min_size or 0, spec.max_size)
+    expected = str(low) if low == high else f"{low}..{'' if high is None else high}"
+    return ConstraintViolated("size", expected=expected, actual=size, key=key)
 
 
 # --- chunks ---------------------------------------------------------------------------------------------------------

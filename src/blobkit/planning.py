@@ -74,7 +74,7 @@ def session_plan(
     id: str | None,  # noqa: A002
 ) -> UploadPlan:
     """The plan of a chunked session. See :meth:`blobkit.session.UploadSession.plan`."""
-    chunks, spec, limits = session.chunks, session._state.spec, session._store.capabilities.limits.chunks
+    chunks, spec, limits = session.chunks, session._state.spec, session._calls.capabilities.limits.chunks
     if sign not in ("inline", "lazy"):
         raise InvalidArgument('sign is "inline" or "lazy"')
     if sign == "inline" and chunks.size is None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, LiteralString, Self, TypeVar
 
 from blobkit.errors import InvalidArgument
 from blobkit.signed import Receipt
@@ -28,6 +28,8 @@ __all__ = [
 
 PLAN_VERSION: Final = 1
 _MAX_CHUNKS: Final = 200_000
+T = TypeVar("T")
+C = TypeVar("C", bound=LiteralString)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -231,8 +233,8 @@ class UploadPlan:
         return plan
 
 
-def _plain(value: Any) -> dict[str, object]:
-    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+def _plain(value: PlanChecksum | PlanLimits | PlanLinks | Receipt) -> dict[str, object]:
+    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def _known(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
@@ -325,31 +327,32 @@ def _chunks(data: Mapping[str, Any]) -> PlanChunks:
     )
 
 
-def _typed(value: Any, kind: type[Any]) -> Any:
+def _typed(value: object, kind: type[T]) -> T:
     if not isinstance(value, kind) or isinstance(value, bool):
         raise TypeError(f"{value!r:.40} is not {kind.__name__}")
     return value
 
 
-def _optional(value: Any, kind: type[Any]) -> Any:
+def _optional(value: object, kind: type[T]) -> T | None:
     return None if value is None else _typed(value, kind)
 
 
-def _one_of(value: Any, *choices: str) -> Any:
-    if value not in choices:
-        raise ValueError(f"{value!r:.40} is not one of {', '.join(choices)}")
-    return value
+def _one_of(value: object, *choices: C) -> C:
+    for choice in choices:
+        if value == choice:
+            return choice
+    raise ValueError(f"{value!r:.40} is not one of {', '.join(choices)}")
 
 
 def _texts(data: Mapping[str, Any]) -> dict[str, str]:
     return {_typed(name, str): _typed(value, str) for name, value in data.items()}
 
 
-def _time(text: Any) -> datetime | None:
+def _time(text: object) -> datetime | None:
     return None if text is None else _required_time(text)
 
 
-def _required_time(text: Any) -> datetime:
+def _required_time(text: object) -> datetime:
     time = datetime.fromisoformat(_typed(text, str))
     if time.tzinfo is None:
         raise ValueError("a time without a zone")

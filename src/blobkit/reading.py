@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
     from blobkit.blobs import BlobInfo
-    from blobkit.store import Store
+    from blobkit.calling import Calls
 
 __all__ = ["BlobFile"]
 
@@ -20,12 +20,12 @@ __all__ = ["BlobFile"]
 class BlobFile(io.RawIOBase):
     """A read-only, seekable, unbuffered file over ranged reads of one pinned content."""
 
-    def __init__(self, store: Store, info: BlobInfo) -> None:
+    def __init__(self, calls: Calls, info: BlobInfo) -> None:
         super().__init__()
-        self._store = store
+        self._calls = calls
         self._info = info
         self._at = 0
-        self.name = store._relative(info.key)
+        self.name = calls.relative(info.key)
 
     def readable(self) -> bool:
         """True."""
@@ -53,7 +53,7 @@ class BlobFile(io.RawIOBase):
         end = min(self._at + len(view), self._info.size)
         if end <= self._at:
             return 0
-        with self._store._calling("read", self.name) as backend:
+        with self._calls.calling("read", self.name) as backend:
             _, stream = backend.get(self._info.key, start=self._at, end=end, pin=self._info.pin)
             with stream:
                 data = stream.read(end - self._at)

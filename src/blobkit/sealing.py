@@ -14,10 +14,13 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from blobkit.errors import ConfigError, InvalidArgument, InvalidToken, SealingKeyMissing
 from blobkit.redaction import Secret
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 __all__ = ["ENV", "MAX_TOKEN", "Keyring", "SealingKey"]
 
@@ -60,7 +63,7 @@ class Keyring:
             raise ConfigError("a keyring needs a key")
         if len(self._keys) != len(keys):
             raise ConfigError("a keyring has one id twice")
-        self._opened: dict[str, Any] = {}
+        self._opened: dict[str, AESGCM] = {}
 
     def __repr__(self) -> str:
         return f"Keyring({', '.join(self._keys)})"
@@ -85,7 +88,7 @@ class Keyring:
         """A ring of one fresh random key. It opens nothing after this process: for tests and throw-away stores."""
         return cls([SealingKey(kid, os.urandom(32))])
 
-    def _cipher(self, kid: str) -> Any:
+    def _cipher(self, kid: str) -> AESGCM:
         if kid not in self._opened:
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # lazily: many services never seal
 

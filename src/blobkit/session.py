@@ -36,7 +36,6 @@ from blobkit.errors import (
     BlobkitError,
     ConstraintViolated,
     InvalidArgument,
-    InvalidChunk,
     InvalidToken,
     NotFound,
     PreconditionFailed,
@@ -48,9 +47,9 @@ from blobkit.redaction import Secret
 from blobkit.spec import Constraint, Enforcement
 
 if TYPE_CHECKING:
+    from blobkit.calling import Calls
     from blobkit.plans import PlanLinks, UploadPlan
     from blobkit.signed import SignedChunk
-    from blobkit.store import Store
 
 __all__ = ["INLINE_CHUNKS", "STAGING", "SessionStatus", "UploadSession"]
 
@@ -92,9 +91,9 @@ class UploadSession:
     """
 
     __slots__ = (
+        "_calls",
         "_if_absent",
         "_state",
-        "_store",
         "_target",
         "_token",
         "chunks",
@@ -105,20 +104,20 @@ class UploadSession:
     )
 
     def __init__(
-        self, store: Store, state: SessionState, *, target: str, if_absent: bool, staged: bool, owner: str
+        self, calls: Calls, state: SessionState, *, target: str, if_absent: bool, staged: bool, owner: str
     ) -> None:
-        self._store = store
+        self._calls = calls
         self._state = state
         self._target = target
         self._if_absent = if_absent
         self._token: Secret | None = None
-        self.key = store._relative(target)
+        self.key = calls.relative(target)
         self.chunks: ChunkPlan = state.plan
         self.staged = staged
         self.owner = owner
         spec = state.spec if state.spec.if_absent == if_absent else state.spec.replace(if_absent=if_absent)
         self.enforcement: Mapping[Constraint, Enforcement] = ops.decide_session(
-            spec, store.capabilities, store.provider, staged
+            spec, calls.capabilities, calls.provider, staged
         )[1]
 
     def __repr__(self) -> str:
@@ -147,7 +146,7 @@ class UploadSession:
             state = self._state.to_dict()
             content: dict[str, object] = {
                 "w": _PURPOSE,
-                "n": self._store._identity,
+                "n": self._calls.identity,
                 "x": int(self.expires_at.timestamp()),
                 "o": self.owner,
                 "a": self._if_absent,
@@ -155,27 +154,28 @@ class UploadSession:
             }
             if self.staged:
                 content["g"] = self._target
-            self._token = self._store._keyring().seal(content)
+            self._token = self._calls.keyring().seal(content)
         return self._token
 
     @classmethod
-    def _from_token(cls, store: Store, token: str | Secret, *, key: str | None, owner: str) -> UploadSession:
-        content = store._keyring().open(token)
+    def from_token(cls, calls: Calls, token: str | Secret, *, key: str | None, owner: str) -> UploadSession:
+        """The session of a token. Raises InvalidToken, SealingKeyMissing."""
+        content = calls.keyring().open(token)
         try:
             purpose, identity, expires, sealed_owner = content["w"], content["n"], content["x"], content["o"]
             state = SessionState.from_dict(content["d"])
             target, if_absent = content.get("g", state.key), content["a"] is True
         except KeyError as error:
             raise InvalidToken("tampered") from error
-        if purpose != _PURPOSE or identity != store._identity or not str(target).startswith(store._prefix):
+        if purpose != _PURPOSE or identity != calls.identity or not str(target).startswith(calls.prefix):
             raise InvalidToken("foreign", "the token is of another store")
         if sealed_owner != owner:
             raise InvalidToken("foreign", "the token is of another owner")
-        if key is not None and target != store._prefix + key:
+        if key is not None and target != calls.prefix + key:
             raise InvalidToken("foreign", "the token is for another key")
-        if expires <= store._now():
+        if expires <= calls.now():
             raise InvalidToken("expired")
-        return cls(store, state, target=target, if_absent=if_absent, staged="g" in content, owner=owner)
+        return cls(calls, state, target=target, if_absent=if_absent, staged="g" in content, owner=owner)
 
     # --- signing ---
 
@@ -198,7 +198,7 @@ class UploadSession:
             InvalidChunk: A number that the plan has not, or None for an unknown size.
             InvalidExpiry, Unsupported, ClosedError.
         """
-        return self._store._sign_chunks(self._state, numbers, expires_in, expires_at, checksums)
+        return self._calls.sign_chunks(self._state, numbers, expires_in, expires_at, checksums)
 
     def plan(
         self,
@@ -227,7 +227,7 @@ class UploadSession:
 
     def status(self) -> SessionStatus:
         """What the provider holds, asked now. Works for a session of any state; raises only what the network raises."""
-        with self._store._calling("status", self.key) as backend:
+        with self._calls.calling("status", self.key) as backend:
             received = self._received()
             if received.state == "committed" and not self.staged:
                 return SessionStatus("committed", received_bytes=received.info.size if received.info else 0)
@@ -280,14 +280,14 @@ class UploadSession:
         """
         total = self._total(size)
         if not self._state.spec.allows_size(total):
-            raise ops.violations(_sized(self.key, total), self._state.spec, self._size_constraints())[0]
+            raise ops.broken_size(self._state.spec, total, self.key)
         plan = self.chunks.resolved(total)
-        with self._store._calling("complete", self.key):
+        with self._calls.calling("complete", self.key):
             done, staged = self._assembled(plan, receipts, total)
             if done is None:
                 done = self._published(staged, total, checksum) if staged else self._gone()
-        info = self._store._to_relative(done)
-        self._store._observers.completed(self._store.provider, info)
+        info = self._calls.to_relative(done)
+        self._calls.observers.completed(self._calls.provider, info)
         return info
 
     def _total(self, size: int | None) -> int:
@@ -303,9 +303,6 @@ class UploadSession:
             raise SessionMismatch(f"the session is for {planned} bytes, not {size}", key=self.key)
         return size
 
-    def _size_constraints(self) -> list[Constraint]:
-        return [c for c in (Constraint.SIZE, Constraint.SIZE_RANGE) if c in self._state.spec.constraints]
-
     def _assembled(
         self, plan: ChunkPlan, receipts: Mapping[int, str] | None, total: int
     ) -> tuple[BlobInfo | None, BlobInfo | None]:
@@ -314,18 +311,18 @@ class UploadSession:
         if received.state == "open":
             chunks = ops.check_chunks(plan, received.chunks, receipts)
             try:
-                return None, self._store._backend.commit(self._state, chunks, total)
+                return None, self._calls.backend.commit(self._state, chunks, total)
             except Exception as error:
                 return self._after_failure(error)
         if received.state == "committed":
-            return None, received.info or self._store._backend.head(self._state.key)
+            return None, received.info or self._calls.backend.head(self._state.key)
         if own := self._own(self._target):
             return own, None
         return None, (self._own(self._state.key) if self.staged else None)
 
     def _after_failure(self, error: Exception) -> tuple[BlobInfo | None, BlobInfo | None]:
         """A commit failed: perhaps another call of ours won, or only its reply was lost. Else discard, and raise."""
-        failure = self._store._as_blobkit(error)
+        failure = self._calls.translate(error)
         if isinstance(failure, AlreadyExists | PreconditionFailed | NotFound | TransientError):
             if own := self._own(self._target):
                 return own, None
@@ -340,11 +337,11 @@ class UploadSession:
         self._verify(info, total, checksum)
         if not self.staged:
             return info
-        backend = self._store._backend
+        backend = self._calls.backend
         try:
             done = backend.copy(self._state.key, self._target, pin=info.pin, if_absent=self._if_absent)
         except Exception as error:
-            failure = self._store._as_blobkit(error)
+            failure = self._calls.translate(error)
             own = self._own(self._target) if isinstance(failure, AlreadyExists | NotFound | TransientError) else None
             if own is None:
                 if isinstance(failure, AlreadyExists):
@@ -361,10 +358,10 @@ class UploadSession:
         if info.size != total:
             broken.append(ConstraintViolated("size", expected=total, actual=info.size))
         wanted = spec.checksum if Constraint.CHECKSUM in loose else None
-        digest = None if wanted is None else self._store._digest(info, wanted.algorithm)
+        digest = None if wanted is None else self._calls.digest(info, wanted.algorithm)
         broken += ops.violations(info, spec, loose, digest)
         if checksum is not None and not broken:
-            digest = self._store._digest(info, checksum.algorithm)
+            digest = self._calls.digest(info, checksum.algorithm)
             if not checksum.same_as(digest):
                 broken.append(
                     ConstraintViolated(
@@ -372,7 +369,7 @@ class UploadSession:
                     )
                 )
         if broken:
-            self._store._backend.delete(info.key, pin=info.pin if self._store._pins else None)
+            self._calls.backend.delete(info.key, pin=info.pin if self._calls.pins else None)
             raise broken[0].located(key=self.key)
 
     def _gone(self) -> BlobInfo:
@@ -383,15 +380,15 @@ class UploadSession:
 
     def _received(self) -> Received:
         try:
-            return self._store._backend.received(self._state)
+            return self._calls.backend.received(self._state)
         except Exception as error:
-            if isinstance(self._store._as_blobkit(error), NotFound):
+            if isinstance(self._calls.translate(error), NotFound):
                 return Received("gone")
             raise
 
     def _own(self, key: str) -> BlobInfo | None:
         """The object at ``key``, if this very upload made it."""
-        return self._store._own(key, self._state.upload_id)
+        return self._calls.own(key, self._state.upload_id)
 
     def _discard_quietly(self) -> None:
         """Remove what is left of the session; a failure is logged, and a sweep removes it later."""
@@ -401,29 +398,15 @@ class UploadSession:
             _log.warning("left behind for a sweep: upload %s: %s", self.upload_id, type(error).__name__)
 
     def _discard(self) -> AbortResult:
-        backend = self._store._backend
+        backend = self._calls.backend
         result = backend.discard(self._state)
         if self.staged and (own := self._own(self._state.key)):
-            backend.delete(self._state.key, pin=own.pin if self._store._pins else None)
+            backend.delete(self._state.key, pin=own.pin if self._calls.pins else None)
         return result
 
     def abort(self) -> AbortResult:
         """Drop the session and its chunks. Idempotent, and never touches an object that was completed."""
-        with self._store._calling("abort", self.key):
+        with self._calls.calling("abort", self.key):
             result = self._discard()
-        self._store._observers.aborted(self._store.provider, self.key, result.discarded)
+        self._calls.observers.aborted(self._calls.provider, self.key, result.discarded)
         return result
-
-
-def _sized(key: str, size: int) -> BlobInfo:
-    """Just enough of an object to say that its size would break the spec."""
-    return BlobInfo(key=key, size=size, etag="", modified=ops.utc(0))
-
-
-def check_numbers(plan: ChunkPlan, numbers: Iterable[int] | None) -> list[int]:
-    """The chunk numbers to sign. Raises InvalidChunk."""
-    if numbers is None:
-        if plan.size is None:
-            raise InvalidChunk("the size is unknown: name the chunks to sign")
-        return list(range(1, len(plan) + 1))
-    return list(numbers)

@@ -7,84 +7,46 @@ thin. Keys given and returned are relative to the store's prefix.
 from __future__ import annotations
 
 import io
-import os
-import threading
-import time
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import datetime, timedelta
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, BinaryIO, Final, Literal, NoReturn, Self
+from typing import IO, TYPE_CHECKING, BinaryIO, Final, Literal, Self
 
-from blobkit import ops, sealing
-from blobkit.backend import (
-    Backend,
-    Capabilities,
-    DownloadOrder,
-    Feature,
-    SessionOrder,
-    SessionState,
-    Signer,
-    UploadOrder,
-)
+from blobkit import ops
+from blobkit.backend import DownloadOrder, Feature, SessionOrder, SessionState, UploadOrder
 from blobkit.blobs import BlobInfo, Checksum, DeleteResult, PendingUpload, Pin, Prefix
+from blobkit.calling import Calls
 from blobkit.chunking import plan as plan_chunks
-from blobkit.config import OpenContext, StoreConfig, parse
 from blobkit.errors import (
     AlreadyExists,
     BlobkitError,
-    BlobNotFound,
-    ClosedError,
-    ConfigError,
-    ConstraintViolated,
     InvalidArgument,
     InvalidExpiry,
-    NotFound,
     PreconditionFailed,
-    SigningUnavailable,
     TransientError,
     Unsupported,
 )
-from blobkit.hashing import hasher
 from blobkit.keys import RESERVED, check_key, check_prefix
-from blobkit.plugins.manager import Observers, find_store_plugin
 from blobkit.reading import BlobFile
 from blobkit.redaction import Secret
-from blobkit.sealing import Keyring
-from blobkit.session import STAGING, UploadSession, check_numbers
-from blobkit.signed import SignedChunk, SignedRequest
+from blobkit.session import STAGING, UploadSession
+from blobkit.signed import SignedRequest
+from blobkit.sources import Uploadable, opened, opened_data, spooled
 from blobkit.spec import Constraint, Enforcement, MiB, UploadSpec
 
 if TYPE_CHECKING:
     from blobkit.plans import UploadPlan
-    from blobkit.plugins.spec import Observer
 
-__all__ = ["Store", "Uploadable", "open_store"]
+__all__ = ["Store"]
 
-Uploadable = bytes | bytearray | memoryview | str | os.PathLike[str] | IO[bytes]
-"""What ``store.upload`` takes: bytes, a path, or an open seekable file."""
-
-SINGLE_REQUEST: Final = (
-    64 * MiB
-)  # up to here one request is simpler and as fast; above, a lost connection costs too much
-_BLOCK: Final = MiB
-_ORDERS: Final = 1024
-
-
-inline: ContextVar[bool] = ContextVar("inline", default=False)
-"""Set by AsyncStore while it signs on the event loop: a signer that would have to wait then raises NeedsThread."""
-
-
-class NeedsThread(BaseException):
-    """Signing needs the network now; AsyncStore moves the call to a thread. Never reaches a caller."""
+# Up to here one request is simpler and as fast; above, a lost connection costs too much.
+SINGLE_REQUEST: Final = 64 * MiB
 
 
 class Store:
-    """A place for objects: a bucket, container or directory, below a prefix. Made by :func:`open_store`.
+    """A place for objects: a bucket, container or directory, below a prefix. Made by :func:`blobkit.open_store`.
 
     Thread-safe, a context manager; :meth:`close` is idempotent, and every verb raises ClosedError afterwards. A store made
     by :meth:`at` shares its parent's connections and is closed with it.
@@ -99,58 +61,30 @@ class Store:
         prefix: What all keys here start with in the bucket.
     """
 
-    def __init__(
-        self,
-        backend: Backend,
-        config: StoreConfig,
-        *,
-        sealing: Keyring | None,
-        clock: Callable[[], datetime] | None,
-        observers: Observers,
-        capabilities: Capabilities,
-        env: Mapping[str, str],
-    ) -> None:
-        self._backend = backend
-        self._clock = clock
-        self._sealing = sealing
-        self._env = env
-        self._observers = observers
-        self._observed = bool(observers)
-        self._closed = threading.Event()
-        self._prefix = config.prefix
-        self._root = config.prefix
-        self._identity = ":".join([config.provider, *config.location.values()])
-        self._cap = config.text("on_short_credentials") == "cap"
-        self._pins = capabilities.has(Feature.DELETE_PINNED)
-        self._signing: tuple[Signer, int | None] | None = None
-        self._orders: dict[UploadSpec, UploadOrder] = {}
-        self._refuses = type(backend).refuse_key is not Backend.refuse_key
-        self.provider = config.provider
-        self.capabilities = capabilities
-        self.config = config
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self.provider = calls.provider
+        self.capabilities = calls.capabilities
+        self.config = calls.config
 
     def __repr__(self) -> str:
         where = "/".join(self.config.location.values())
-        return f"Store({self.provider}:{where}, prefix={self._prefix!r})"
+        return f"Store({self.provider}:{where}, prefix={self._calls.prefix!r})"
 
     @property
     def prefix(self) -> str:
         """What all keys here start with in the bucket; empty, or ends in ``/``."""
-        return self._prefix
+        return self._calls.prefix
 
     def at(self, prefix: str) -> Store:
         """A store on a longer prefix, sharing this one's backend. Raises ConfigError for what is no prefix."""
-        child = object.__new__(type(self))
-        child.__dict__.update(self.__dict__)
-        child._prefix = check_prefix(self._prefix + check_prefix(prefix))
-        child._orders = {}
-        return child
+        return Store(self._calls.at(check_prefix(self._calls.prefix + check_prefix(prefix))))
 
     def close(self) -> None:
         """Release the backend's connections and files; also closes every store that :meth:`at` made. Idempotent."""
-        if not self._closed.is_set():
-            self._closed.set()
-            self._backend.close()
+        if not self._calls.closed.is_set():
+            self._calls.closed.set()
+            self._calls.backend.close()
 
     def __enter__(self) -> Self:
         return self
@@ -202,16 +136,16 @@ class Store:
         )  # fmt: skip
         if given != _NO_KEYWORDS:
             spec = ops.merge_spec(spec, _spec(*given))
-        order = self._order(spec, verify_after)
-        full = self._full(key)
-        start, end = ops.lifetime(self._now(), expires_in, expires_at, self.capabilities.limits.max_expiry)
-        signer, end = self._signer(end)
+        order = self._calls.order(spec, verify_after)
+        full = self._calls.full(key)
+        start, end = ops.lifetime(self._calls.now(), expires_in, expires_at, self.capabilities.limits.max_expiry)
+        signer, end = self._calls.signer(end)
         try:
             request = signer.upload(full, order, start, end)
         except Exception as error:
-            self._raise(error, "sign_upload", key)
-        if self._observed:
-            self._observers.signed(self.provider, "sign_upload", key, request)
+            self._calls.fail(error, "sign_upload", key)
+        if self._calls.observed:
+            self._calls.observers.signed(self.provider, "sign_upload", key, request)
         return request
 
     def sign_uploads(
@@ -236,17 +170,17 @@ class Store:
         for entry in keys:
             if isinstance(entry, str):
                 if shared is None:
-                    shared = self._order(spec, verify_after)
-                items.append((self._full(entry), shared))
+                    shared = self._calls.order(spec, verify_after)
+                items.append((self._calls.full(entry), shared))
             else:
                 key, own = entry
-                items.append((self._full(key), self._order(own, verify_after)))
-        start, end = ops.lifetime(self._now(), expires_in, expires_at, self.capabilities.limits.max_expiry)
-        signer, end = self._signer(end)
+                items.append((self._calls.full(key), self._calls.order(own, verify_after)))
+        start, end = ops.lifetime(self._calls.now(), expires_in, expires_at, self.capabilities.limits.max_expiry)
+        signer, end = self._calls.signer(end)
         try:
             return signer.uploads(items, start, end)
         except Exception as error:
-            self._raise(error, "sign_uploads", None)
+            self._calls.fail(error, "sign_uploads", None)
 
     def sign_download(
         self,
@@ -292,20 +226,20 @@ class Store:
         if version is not None:
             need.append(Feature.VERSIONS)
         ops.require(self.capabilities, self.provider, *need)
-        full = self._full(key)
+        full = self._calls.full(key)
         longest = self.capabilities.limits.max_expiry
-        start, end = ops.lifetime(self._now(), expires_in, expires_at, longest)
+        start, end = ops.lifetime(self._calls.now(), expires_in, expires_at, longest)
         if stable_for is not None:
             start, end = ops.stable_lifetime(start, end, stable_for, longest)
-        signer, end = self._signer(end)
+        signer, end = self._calls.signer(end)
         try:
             request = signer.download(
                 full, DownloadOrder(method, version, shown, content_type, cache_control), start, end
             )
         except Exception as error:
-            self._raise(error, "sign_download", key)
-        if self._observed:
-            self._observers.signed(self.provider, "sign_download", key, request)
+            self._calls.fail(error, "sign_download", key)
+        if self._calls.observed:
+            self._calls.observers.signed(self.provider, "sign_download", key, request)
         return request
 
     def sign_delete(
@@ -318,15 +252,15 @@ class Store:
             InvalidExpiry, SigningUnavailable.
         """
         ops.require(self.capabilities, self.provider, Feature.SIGN_DELETE)
-        full = self._full(key)
-        start, end = ops.lifetime(self._now(), expires_in, expires_at, self.capabilities.limits.max_expiry)
-        signer, end = self._signer(end)
+        full = self._calls.full(key)
+        start, end = ops.lifetime(self._calls.now(), expires_in, expires_at, self.capabilities.limits.max_expiry)
+        signer, end = self._calls.signer(end)
         try:
             request = signer.delete(full, start, end)
         except Exception as error:
-            self._raise(error, "sign_delete", key)
-        if self._observed:
-            self._observers.signed(self.provider, "sign_delete", key, request)
+            self._calls.fail(error, "sign_delete", key)
+        if self._calls.observed:
+            self._calls.observers.signed(self.provider, "sign_delete", key, request)
         return request
 
     def public_url(self, key: str) -> str:
@@ -336,8 +270,8 @@ class Store:
                 "the store is not public", provider=self.provider, hint="?public=true, or sign_download()"
             )
         ops.require(self.capabilities, self.provider, Feature.PUBLIC_URL)
-        with self._calling("public_url", key) as backend:
-            return backend.public_url(self._full(key))
+        with self._calls.calling("public_url", key) as backend:
+            return backend.public_url(self._calls.full(key))
 
     def verify_upload(
         self, key: str, spec: UploadSpec, *, pin: Pin | None = None, delete_on_violation: bool = False
@@ -359,20 +293,20 @@ class Store:
         """
         if delete_on_violation:
             ops.require(self.capabilities, self.provider, Feature.DELETE_PINNED)
-        with self._calling("verify_upload", key) as backend:
-            info = backend.head(self._full(key), version=pin.version if pin else None)
+        with self._calls.calling("verify_upload", key) as backend:
+            info = backend.head(self._calls.full(key), version=pin.version if pin else None)
             if pin is not None and pin.etag and pin.etag != info.etag:
                 raise PreconditionFailed("the object was replaced meanwhile")
             quick = ops.violations(info, spec, spec.constraints - {Constraint.CHECKSUM})
             digest = None
             if not quick and spec.checksum is not None:
-                digest = self._digest(info, spec.checksum.algorithm)
+                digest = self._calls.digest(info, spec.checksum.algorithm)
             broken = quick or ops.violations(info, spec, spec.constraints & {Constraint.CHECKSUM}, digest)
             if broken:
                 if delete_on_violation:
                     backend.delete(info.key, pin=info.pin)
                 raise broken[0]
-            return self._to_relative(info)
+            return self._calls.to_relative(info)
 
     # --- chunked sessions ---
 
@@ -426,10 +360,10 @@ class Store:
         if size is not None:
             sized = UploadSpec(size=size)
             if not spec.allows_size(size):
-                raise ops.violations(_sized(key, size), spec, _SIZES & spec.constraints)[0]
+                raise ops.broken_size(spec, size, key)
             spec = spec.replace(size=sized.size)
         limits = self.capabilities.limits
-        full = self._full(key)
+        full = self._calls.full(key)
         plan = plan_chunks(spec.size, limits.chunks, chunk_size=chunk_size, max_size=spec.max_size)
         if not isinstance(owner, str) or len(owner) > 256:
             raise InvalidArgument("owner is a text of at most 256 characters")
@@ -441,13 +375,15 @@ class Store:
         staged, _ = ops.decide_session(spec, self.capabilities, self.provider, staging)
         upload_id = uuid.uuid4().hex
         inner = spec.replace(if_absent=False) if staged else spec
-        order = SessionOrder(self._root + STAGING + upload_id if staged else full, inner, plan, upload_id, origin)
-        with self._calling("start_upload", key) as backend:
-            if spec.if_absent and self._exists(full):
+        order = SessionOrder(self._calls.root + STAGING + upload_id if staged else full, inner, plan, upload_id, origin)
+        with self._calls.calling("start_upload", key) as backend:
+            if spec.if_absent and self._calls.exists(full):
                 raise AlreadyExists("there is an object at this key already")
-            state = backend.open_session(order, ops.utc(self._now()))
-            session = UploadSession(self, state, target=full, if_absent=spec.if_absent, staged=staged, owner=owner)
-            if self._can_seal():
+            state = backend.open_session(order, ops.utc(self._calls.now()))
+            session = UploadSession(
+                self._calls, state, target=full, if_absent=spec.if_absent, staged=staged, owner=owner
+            )
+            if self._calls.can_seal():
                 try:
                     _ = session.token  # too long is said now, not when the bytes are there
                 except InvalidArgument:
@@ -462,8 +398,8 @@ class Store:
             InvalidToken: See its ``reason``.
             SealingKeyMissing.
         """
-        self._check_open("resume_upload")
-        return UploadSession._from_token(self, token, key=None if key is None else check_key(key), owner=owner)
+        self._calls.check_open("resume_upload")
+        return UploadSession.from_token(self._calls, token, key=None if key is None else check_key(key), owner=owner)
 
     def list_uploads(self, prefix: str = "", *, older_than: timedelta | None = None) -> Iterator[PendingUpload]:
         """Sessions that were started below ``prefix`` and neither completed nor aborted.
@@ -475,11 +411,11 @@ class Store:
             older_than: Only those started longer ago; one whose start is unknown counts as old.
         """
         ops.require(self.capabilities, self.provider, Feature.LIST_UPLOADS)
-        limit = None if older_than is None else ops.utc(self._now()) - older_than
-        with self._calling("list_uploads", None) as backend:
-            for pending in backend.pending(self._prefix + prefix):
+        limit = None if older_than is None else ops.utc(self._calls.now()) - older_than
+        with self._calls.calling("list_uploads", None) as backend:
+            for pending in backend.pending(self._calls.prefix + prefix):
                 if limit is None or pending.started is None or pending.started < limit:
-                    yield replace(pending, key=self._relative(pending.key))
+                    yield replace(pending, key=self._calls.relative(pending.key))
 
     def sweep_uploads(self, prefix: str = "", *, older_than: timedelta) -> list[PendingUpload]:
         """Abort every session of :meth:`list_uploads` that is older, and delete what completed sessions left in staging.
@@ -491,7 +427,7 @@ class Store:
         """
         swept: list[PendingUpload] = []
         for pending in list(self.list_uploads(prefix, older_than=older_than)):
-            full = self._prefix + pending.key
+            full = self._calls.prefix + pending.key
             state = SessionState(
                 key=full,
                 spec=UploadSpec(),
@@ -500,16 +436,16 @@ class Store:
                 provider_id=pending.upload_id,
                 started=pending.started or ops.utc(0),
             )
-            with self._calling("sweep_uploads", pending.key) as backend:
+            with self._calls.calling("sweep_uploads", pending.key) as backend:
                 backend.discard(state)
             swept.append(pending)
-        if self._prefix == self._root and STAGING.startswith(prefix):
-            limit = ops.utc(self._now()) - older_than
-            with self._calling("sweep_uploads", None) as backend:
-                for left in list(backend.list(self._root + STAGING)):
+        if self._calls.prefix == self._calls.root and STAGING.startswith(prefix):
+            limit = ops.utc(self._calls.now()) - older_than
+            with self._calls.calling("sweep_uploads", None) as backend:
+                for left in list(backend.list(self._calls.root + STAGING)):
                     if isinstance(left, BlobInfo) and left.modified < limit:
-                        backend.delete(left.key, pin=left.pin if self._pins else None)
-                        key = self._relative(left.key)
+                        backend.delete(left.key, pin=left.pin if self._calls.pins else None)
+                        key = self._calls.relative(left.key)
                         swept.append(PendingUpload(key, left.upload_id or "", left.modified, left.size))
         return swept
 
@@ -532,7 +468,7 @@ class Store:
         """
         given = (content_type, None, None, None, checksum, metadata, None, None, None, None, if_absent)
         spec = ops.merge_spec(spec, _spec(*given) if given != _NO_KEYWORDS else None)
-        with _opened(source) as (body, size):
+        with opened(source) as (body, size):
             limits = self.capabilities.limits
             if size <= (
                 limits.max_put if self.capabilities.has(Feature.DATA_PLANE) else min(limits.max_put, SINGLE_REQUEST)
@@ -578,7 +514,7 @@ class Store:
             from blobkit.planning import single_plan
 
             if not spec.allows_size(size):
-                raise ops.violations(_sized(key, size), spec, _SIZES & spec.constraints)[0]
+                raise ops.broken_size(spec, size, key)
             exact = spec.replace(size=size)
             late = {Constraint.SIZE} if self._enforcer_of_size() is Enforcement.COMPLETION else set()
             request = self.sign_upload(key, spec=exact, expires_in=expires_in, verify_after=late)
@@ -606,20 +542,20 @@ class Store:
         """Describe the object. Raises BlobNotFound."""
         if version is not None:
             ops.require(self.capabilities, self.provider, Feature.VERSIONS)
-        with self._calling("stat", key) as backend:
-            return self._to_relative(backend.head(self._full(key), version=version))
+        with self._calls.calling("stat", key) as backend:
+            return self._calls.to_relative(backend.head(self._calls.full(key), version=version))
 
     def exists(self, key: str) -> bool:
         """Whether an object is at the key now."""
-        with self._calling("exists", key):
-            return self._exists(self._full(key))
+        with self._calls.calling("exists", key):
+            return self._calls.exists(self._calls.full(key))
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> bytes:
         """Bytes ``[start, end)``, all of them in memory. Past the object's end there are none. Raises BlobNotFound."""
         if start < 0 or (end is not None and end < start):
             raise InvalidArgument("a range is 0 <= start <= end", operation="read", key=key)
-        with self._calling("read", key) as backend:
-            _, stream = backend.get(self._full(key), start=start, end=end)
+        with self._calls.calling("read", key) as backend:
+            _, stream = backend.get(self._calls.full(key), start=start, end=end)
             with stream:
                 return stream.read()
 
@@ -629,9 +565,9 @@ class Store:
         Raises:
             BlobNotFound; later, while reading, PreconditionFailed when the object was replaced.
         """
-        with self._calling("open", key) as backend:
-            info = backend.head(self._full(key))
-            return io.BufferedReader(BlobFile(self, info), buffer_size=_BLOCK)
+        with self._calls.calling("open", key) as backend:
+            info = backend.head(self._calls.full(key))
+            return io.BufferedReader(BlobFile(self._calls, info), buffer_size=MiB)
 
     def write(
         self,
@@ -676,23 +612,25 @@ class Store:
             if spec.if_absent:
                 raise InvalidArgument("if_absent and if_match contradict each other", operation="write", key=key)
             ops.require(self.capabilities, self.provider, Feature.IF_MATCH)
-        full, upload_id = self._full(key), uuid.uuid4().hex
-        with self._calling("write", key) as backend, _opened_data(data) as (body, length):
+        full, upload_id = self._calls.full(key), uuid.uuid4().hex
+        with self._calls.calling("write", key) as backend, opened_data(data) as (body, length):
             if length > self.capabilities.limits.max_put:
                 raise InvalidArgument(
                     f"{length} bytes are more than one write can hold", hint="start_upload() or upload()"
                 )
             if not spec.allows_size(length):
-                raise ops.violations(_sized(key, length), spec, _SIZES & spec.constraints)[0]
+                raise ops.broken_size(spec, length, key)
             try:
-                return self._to_relative(
+                return self._calls.to_relative(
                     backend.put(full, body, length, spec=spec, upload_id=upload_id, if_match=if_match)
                 )
             except Exception as error:
-                if isinstance(self._as_blobkit(error), AlreadyExists | PreconditionFailed | TransientError) and (
-                    own := self._own(full, upload_id)
+                if isinstance(self._calls.translate(error), AlreadyExists | PreconditionFailed | TransientError) and (
+                    own := self._calls.own(full, upload_id)
                 ):
-                    return self._to_relative(own)  # our own write, whose reply was lost and whose retry met itself
+                    return self._calls.to_relative(
+                        own
+                    )  # our own write, whose reply was lost and whose retry met itself
                 raise
 
     def copy(
@@ -721,23 +659,23 @@ class Store:
             AlreadyExists, BlobNotFound.
         """
         info = self._copied("promote", blob.key, target, blob.pin, if_absent, to or self)
-        self._observers.promoted(self.provider, blob.key, info)
+        self._calls.observers.promoted(self.provider, blob.key, info)
         return info
 
     def _copied(
         self, operation: str, source: str, target: str, pin: Pin | None, if_absent: bool, to: Store
     ) -> BlobInfo:
-        same = type(to._backend) is type(self._backend)
+        same = type(to._calls.backend) is type(self._calls.backend)
         if same:
             ops.require(self.capabilities, self.provider, Feature.COPY)
             if if_absent:
                 ops.require(to.capabilities, to.provider, Feature.COPY_IF_ABSENT)
-        full, target_full = self._full(source), to._full(target)
-        to._check_open(operation)
-        with self._calling(operation, source) as backend:
+        full, target_full = self._calls.full(source), to._calls.full(target)
+        to._calls.check_open(operation)
+        with self._calls.calling(operation, source) as backend:
             if same:
-                other = None if to._backend is backend else to._backend
-                return to._to_relative(backend.copy(full, target_full, pin=pin, if_absent=if_absent, to=other))
+                other = None if to._calls.backend is backend else to._calls.backend
+                return to._calls.to_relative(backend.copy(full, target_full, pin=pin, if_absent=if_absent, to=other))
             info = backend.head(full, version=pin.version if pin else None)
             _, stream = backend.get(full, pin=pin or info.pin)
             spec = UploadSpec(
@@ -749,7 +687,7 @@ class Store:
                 size=info.size,
                 if_absent=if_absent,
             )
-            with stream, _spooled(stream, info.size) as body:
+            with stream, spooled(stream, info.size) as body:
                 return to.write(target, body, spec=spec)
 
     def delete(
@@ -769,15 +707,15 @@ class Store:
             ops.require(self.capabilities, self.provider, Feature.DELETE_PINNED)
         if version is not None or purge_versions:
             ops.require(self.capabilities, self.provider, Feature.VERSIONS)
-        with self._calling("delete", key) as backend:
-            result = backend.delete(self._full(key), pin=pin, version=version, purge_versions=purge_versions)
+        with self._calls.calling("delete", key) as backend:
+            result = backend.delete(self._calls.full(key), pin=pin, version=version, purge_versions=purge_versions)
             return replace(result, key=key)
 
     def delete_many(self, keys: Iterable[str]) -> list[DeleteResult]:
         """Delete each key; failures are in the results, in the order of ``keys``, and do not stop the others."""
         given = list(keys)
-        full = [self._full(key) for key in given]
-        with self._calling("delete_many", None) as backend:
+        full = [self._calls.full(key) for key in given]
+        with self._calls.calling("delete_many", None) as backend:
             return [replace(result, key=key) for key, result in zip(given, backend.delete_many(full), strict=True)]
 
     def list(self, prefix: str = "", *, start_after: str | None = None) -> Iterator[BlobInfo]:
@@ -805,264 +743,20 @@ class Store:
     ) -> Iterator[BlobInfo | Prefix]:
         if not isinstance(prefix, str) or any(ord(c) < 32 for c in prefix):
             raise InvalidArgument("a listing's prefix is a text without control characters", operation=operation)
-        after = None if start_after is None else self._prefix + start_after
-        reserved = self._root + RESERVED
-        with self._calling(operation, None) as backend:
-            for item in backend.list(self._prefix + prefix, start_after=after, delimiter=delimiter):
+        after = None if start_after is None else self._calls.prefix + start_after
+        reserved = self._calls.root + RESERVED
+        with self._calls.calling(operation, None) as backend:
+            for item in backend.list(self._calls.prefix + prefix, start_after=after, delimiter=delimiter):
                 if item.key.startswith(reserved):
                     continue
-                yield self._to_relative(item) if isinstance(item, BlobInfo) else Prefix(self._relative(item.key))
-
-    # --- what sessions, AsyncStore and the other rooms of this package use ---
-
-    def _now(self) -> int:
-        return int(time.time()) if self._clock is None else int(self._clock().timestamp())
-
-    def _full(self, key: str) -> str:
-        full = self._prefix + check_key(key)
-        if len(full) > 256 or self._refuses:
-            ops.check_full_key(full, self.capabilities.limits.max_key_bytes, self._backend.refuse_key(full))
-        return full
-
-    def _relative(self, full: str) -> str:
-        return full.removeprefix(self._prefix)
-
-    def _to_relative(self, info: BlobInfo) -> BlobInfo:
-        return replace(info, key=self._relative(info.key)) if self._prefix else info
-
-    def _order(self, spec: UploadSpec | None, verify_after: ops.VerifyAfter) -> UploadOrder:
-        if spec is None:
-            spec = _EMPTY
-        if not verify_after and (order := self._orders.get(spec)) is not None:
-            return order
-        spec = ops.merge_spec(spec, None)
-        ops.require(self.capabilities, self.provider, Feature.SIGN_UPLOAD)
-        order = ops.decide_upload(spec, self.capabilities, self.provider, ops.verified(verify_after))
-        if not verify_after:
-            if len(self._orders) >= _ORDERS:
-                self._orders.clear()
-            self._orders[spec] = order
-        return order
-
-    def _signer(self, end: int) -> tuple[Signer, int]:
-        """A signer whose credentials last until ``end``, or the end that they allow."""
-        if self._closed.is_set():
-            self._check_open("sign")
-        known = self._signing
-        if known is not None and (known[1] is None or known[1] >= end):
-            return known[0], end
-        until = ops.utc(end)
-        try:
-            signer = self._backend.ready_signer(until)
-            if signer is None:
-                if inline.get():
-                    raise NeedsThread
-                signer = self._backend.signer(until)
-        except NeedsThread:
-            raise
-        except Exception as error:
-            self._raise(error, "sign", None)
-        valid_until = signer.valid_until
-        self._signing = (signer, valid_until)
-        if valid_until is not None and valid_until < end:
-            if valid_until <= self._now():
-                raise SigningUnavailable(
-                    "the credentials have expired and could not be refreshed", provider=self.provider
+                yield (
+                    self._calls.to_relative(item)
+                    if isinstance(item, BlobInfo)
+                    else Prefix(self._calls.relative(item.key))
                 )
-            if not self._cap:
-                raise InvalidExpiry(
-                    f"the credentials end at {ops.utc(valid_until).isoformat()}, before the signature would",
-                    provider=self.provider,
-                    hint="a shorter expires_in, longer-lived credentials, or ?on_short_credentials=cap",
-                )
-            end = valid_until
-        return signer, end
-
-    def _sign_chunks(
-        self,
-        state: SessionState,
-        numbers: Iterable[int] | None,
-        expires_in: timedelta | None,
-        expires_at: datetime | None,
-        checksums: Mapping[int, Checksum] | None,
-    ) -> Sequence[SignedChunk]:
-        plan = state.plan
-        chunks = [plan.chunk(number) for number in check_numbers(plan, numbers)]
-        if checksums:
-            ops.require(self.capabilities, self.provider, Feature.CHUNK_CHECKSUMS)
-        limits = self.capabilities.limits
-        if limits.chunk_url_life is not None and state.expires is not None:
-            start, end = self._now(), int(state.expires.timestamp())
-        else:
-            start, end = ops.lifetime(self._now(), expires_in, expires_at, limits.max_expiry)
-        signer, end = self._signer(end)
-        try:
-            return signer.chunks(state, chunks, checksums or {}, start, end)
-        except Exception as error:
-            self._raise(error, "sign_chunks", None)
-
-    def _keyring(self) -> Keyring:
-        if self._sealing is None:
-            if text := self._env.get(sealing.ENV):
-                self._sealing = Keyring.from_text(text)
-            elif own := self._backend.sealing_key():
-                self._sealing = Keyring([sealing.SealingKey("local", own)])
-            else:
-                raise sealing.missing()
-        return self._sealing
-
-    def _can_seal(self) -> bool:
-        try:
-            self._keyring()
-        except BlobkitError:
-            return False
-        return True
-
-    def _exists(self, full: str) -> bool:
-        try:
-            self._backend.head(full)
-        except Exception as error:
-            if isinstance(self._as_blobkit(error), BlobNotFound):
-                return False
-            raise
-        return True
-
-    def _own(self, full: str, upload_id: str) -> BlobInfo | None:
-        """The object at the full key if that very upload made it: how a lost reply is recognised."""
-        try:
-            info = self._backend.head(full)
-        except Exception as error:
-            if isinstance(self._as_blobkit(error), NotFound):
-                return None
-            raise
-        return info if info.upload_id == upload_id else None
-
-    def _digest(self, info: BlobInfo, algorithm: str) -> Checksum:
-        """The object's checksum: the provider's own if it keeps one, else computed from its bytes, pinned."""
-        stored = info.checksums.get(algorithm)
-        if stored is not None and not stored.composite:
-            return stored
-        digest = hasher(algorithm)
-        _, stream = self._backend.get(info.key, pin=info.pin)
-        with stream:
-            while block := stream.read(_BLOCK):
-                digest.update(block)
-        return Checksum(algorithm, digest.digest())
-
-    def _check_open(self, operation: str) -> None:
-        if self._closed.is_set():
-            raise ClosedError("the store is closed", provider=self.provider, operation=operation)
-
-    @contextmanager
-    def _calling(self, operation: str, key: str | None) -> Iterator[Backend]:
-        """Around every call of the backend: refuse when closed, wrap what it raises, once."""
-        self._check_open(operation)
-        try:
-            yield self._backend
-        except Exception as error:
-            self._raise(error, operation, key)
-
-    def _raise(self, error: Exception, operation: str, key: str | None) -> NoReturn:
-        wrapped = self._as_blobkit(error)
-        if wrapped is None:
-            raise error
-        if key is not None:
-            wrapped.key = key
-        wrapped.located(provider=self.provider, operation=operation)
-        if wrapped is error:
-            raise error
-        raise wrapped from error
-
-    def _as_blobkit(self, error: Exception) -> BlobkitError | None:
-        """The library's error for what a backend raised; None when it is not the provider's."""
-        if isinstance(error, BlobkitError):
-            return error
-        known = self._backend.classify(error)
-        if known is None:
-            return None
-        return known.error(
-            known.message,
-            code=known.code,
-            http_status=known.http_status,
-            request_id=known.request_id,
-            retryable=known.retryable,
-            hint=known.hint,
-        )
 
 
-# --- opening --------------------------------------------------------------------------------------------------------
-
-
-def open_store(
-    source: str | Mapping[str, str | Secret],
-    *,
-    require: Collection[str] = (),
-    clock: Callable[[], datetime] | None = None,
-    timeout: timedelta = timedelta(seconds=30),
-    retries: int = 3,
-    sealing: Keyring | None = None,
-    observers: Sequence[Observer] = (),
-    env: Mapping[str, str] | None = None,
-) -> Store:
-    """Open a store. No network; a wrong setting shows here, a wrong credential at first use.
-
-    Args:
-        source: A URL (``s3://bucket/prefix/?region=…``), or a dict with ``provider``.
-        require: Features without which the service cannot work (``{"sign_upload", "chunked"}``).
-        clock: The time, for tests; aware.
-        timeout: Of one network call.
-        retries: Of a call that may be repeated.
-        sealing: The keys of session tokens; else ``BLOBKIT_SEALING_KEYS``, else the provider's own safe place.
-        observers: Who hears what happens.
-        env: Instead of the process's environment.
-
-    Raises:
-        UnknownScheme, UnknownOption, PluginMissing, CredentialsMissing, ConfigError.
-        Unsupported: Something of ``require`` lacks; the message names it all.
-    """
-    env = os.environ if env is None else env
-    if isinstance(source, str):
-        scheme = source.partition("://")[0] if "://" in source else ""
-        if not scheme:
-            raise _not_a_url()
-    else:
-        scheme = str(source.get("provider") or source.get("scheme") or "")
-        if not scheme:
-            raise _not_a_url()
-    plugin = find_store_plugin(scheme)
-    config = parse(
-        source,
-        scheme=plugin.scheme,
-        provider=plugin.provider,
-        location=plugin.location,
-        options=plugin.options,
-        env=env,
-    )
-    if timeout <= timedelta(0) or retries < 0:
-        raise InvalidArgument("timeout is positive, and retries are 0 or more")
-    listening = Observers(observers)
-    context = OpenContext(clock=clock or (lambda: datetime.now(UTC)), timeout=timeout, retries=retries, env=env)
-    backend = plugin.open(config, context)
-    try:
-        capabilities = ops.asserted(backend.capabilities, config.text("assert"))
-        ops.check_required(capabilities, config.provider, require)
-    except BaseException:
-        backend.close()
-        raise
-    return Store(backend, config, sealing=sealing, clock=clock, observers=listening, capabilities=capabilities, env=env)
-
-
-def _not_a_url() -> BlobkitError:
-    return ConfigError(
-        "a store is named by a URL or a dict with provider", hint="local:///var/lib/media, s3://bucket/prefix/"
-    )
-
-
-# --- small helpers --------------------------------------------------------------------------------------------------
-
-_EMPTY: Final = UploadSpec()
 _NO_KEYWORDS: Final = (None,) * 10 + (False,)
-_SIZES: Final = frozenset({Constraint.SIZE, Constraint.SIZE_RANGE})
 
 
 def _spec(
@@ -1091,50 +785,3 @@ def _spec(
         storage_class=storage_class,
         if_absent=if_absent,
     )
-
-
-def _sized(key: str, size: int) -> BlobInfo:
-    """Just enough of an object to say that its size would break a spec."""
-    return BlobInfo(key=key, size=size, etag="", modified=ops.utc(0))
-
-
-@contextmanager
-def _opened(source: Uploadable) -> Iterator[tuple[IO[bytes], int]]:
-    if isinstance(source, str | os.PathLike):
-        with Path(source).open("rb") as file:
-            yield file, os.fstat(file.fileno()).st_size
-    else:
-        with _opened_data(source) as opened:
-            yield opened
-
-
-@contextmanager
-def _opened_data(data: bytes | bytearray | memoryview | IO[bytes]) -> Iterator[tuple[IO[bytes], int]]:
-    if isinstance(data, bytes | bytearray | memoryview):
-        yield io.BytesIO(data), len(data) if not isinstance(data, memoryview) else data.nbytes
-        return
-    if not hasattr(data, "read"):
-        raise InvalidArgument(f"data is bytes or a binary file, not {type(data).__name__}")
-    try:
-        here = data.tell()
-        end = data.seek(0, os.SEEK_END)
-        data.seek(here)
-    except (AttributeError, OSError) as error:
-        raise InvalidArgument(
-            "the file cannot seek, so its size is unknown", hint="start_upload() takes an unknown size"
-        ) from error
-    yield data, end - here
-
-
-@contextmanager
-def _spooled(stream: IO[bytes], size: int) -> Iterator[IO[bytes]]:
-    """The stream in a seekable temporary file, in memory while it is small."""
-    import shutil
-    import tempfile
-
-    with tempfile.SpooledTemporaryFile(max_size=8 * MiB) as file:
-        shutil.copyfileobj(stream, file, _BLOCK)
-        if file.tell() != size:
-            raise ConstraintViolated("size", expected=size, actual=file.tell())
-        file.seek(0)
-        yield file

@@ -6,7 +6,8 @@ from datetime import datetime
 import pytest
 
 from blobkit.backend import Capabilities
-from blobkit.store import Store, open_store
+from blobkit.opening import open_store
+from blobkit.store import Store
 
 from .fakes import EVERYTHING, NOON, FakeBackend, FakePlugin
 
@@ -26,7 +27,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Open:
         **options: object,
     ) -> tuple[Store, FakeBackend]:
         made = backend or FakeBackend(capabilities)
-        monkeypatch.setattr("blobkit.store.find_store_plugin", lambda scheme: FakePlugin(made))
+        monkeypatch.setattr("blobkit.opening.find_store_plugin", lambda scheme: FakePlugin(made))
         return open_store(url, clock=clock, env={}, **options), made  # type: ignore[arg-type]
 
     return opener

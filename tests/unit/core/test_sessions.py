@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -242,12 +244,13 @@ def test_a_token_opens_only_for_its_store_key_and_owner(fake: Open) -> None:
     store, _ = fake()
     token = store.start_upload("k", size=4, owner="u1").token
     assert store.resume_upload(token, key="k", owner="u1").key == "k"
-    for wrong in (
+    wrongs: list[Callable[[], object]] = [
         lambda: store.resume_upload(token, owner="u2"),
         lambda: store.resume_upload(token, key="other", owner="u1"),
         lambda: store.at("elsewhere/").resume_upload(token, owner="u1"),
         lambda: fake(url="fake://another/pre/")[0].resume_upload(token, owner="u1"),
-    ):
+    ]
+    for wrong in wrongs:
         with pytest.raises(errors.InvalidToken) as caught:
             wrong()
         assert caught.value.reason == "foreign"
@@ -267,14 +270,20 @@ def test_a_token_with_one_changed_character_is_tampered(data: st.DataObject) -> 
     other = data.draw(st.sampled_from("ABCabc012-_~+/"))
     changed = token[:at] + other + token[at + 1 :]
     if changed != token:
-        try:
-            opened = ring.open(changed)
-        except errors.InvalidToken as error:
-            assert error.reason in ("tampered", "newer")
-        else:
-            # the last character of base64 has spare bits: another spelling of the very same bytes
-            assert at == len(token) - 1
-            assert opened == {"key": "k"}
+        if at == len(token) - 1 and _same_bytes(token, changed):
+            assert ring.open(changed) == {"key": "k"}, "another spelling of base64's spare bits"
+            return
+        with pytest.raises(errors.InvalidToken) as caught:
+            ring.open(changed)
+        assert caught.value.reason in ("tampered", "newer")
+
+
+def _same_bytes(one: str, other: str) -> bool:
+    pad = "=" * (-len(one) % 4)
+    try:
+        return base64.urlsafe_b64decode(one + pad) == base64.urlsafe_b64decode(other + pad)
+    except ValueError:
+        return False
 
 
 def test_a_key_and_metadata_too_large_for_a_token_are_refused_at_the_start(fake: Open) -> None:
@@ -292,7 +301,7 @@ def test_sweeping_aborts_only_what_is_old_enough(fake: Open) -> None:
     assert session.status().received_bytes == 16
     later, _ = fake(backend=backend, clock=lambda: NOON + timedelta(hours=2))
     assert len(later.sweep_uploads(older_than=timedelta(hours=1))) == 1
-    assert later.list_uploads and list(later.list_uploads()) == []
+    assert list(later.list_uploads()) == []
 
 
 def test_staged_keys_do_not_show_in_listings(fake: Open) -> None:
