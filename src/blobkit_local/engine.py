@@ -7,18 +7,23 @@ processes. It takes any key of 1 to 1,024 UTF-8 bytes, since keys never become p
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import IO, TYPE_CHECKING
+from datetime import datetime, timedelta
+from typing import IO, TYPE_CHECKING, TypeAlias
 
 from blobkit.backend import HeldChunk, SessionState
 from blobkit.blobs import BlobInfo, Checksum, PendingUpload, Pin, Prefix
+from blobkit.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from blobkit.events.model import BlobEvent
 
-__all__ = ["Attributes", "Engine", "Incoming", "Wanted"]
+    from blobkit.spec import UploadSpec
+
+__all__ = ["Attributes", "Engine", "ExpiryRule", "Incoming", "IncomingChunk", "Wanted"]
+
+_List: TypeAlias = list  # Engine has a method of that name
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,19 @@ class Attributes:
     content_encoding: str | None = None
     storage_class: str | None = None
     upload_id: str | None = None
+
+    @classmethod
+    def of(cls, spec: UploadSpec, upload_id: str | None) -> Attributes:
+        """What a spec says is to be stored."""
+        return cls(
+            content_type=spec.content_type,
+            metadata=spec.metadata,
+            cache_control=spec.cache_control,
+            content_disposition=spec.content_disposition,
+            content_encoding=spec.content_encoding,
+            storage_class=spec.storage_class,
+            upload_id=upload_id,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +69,30 @@ class Wanted:
     checksum: Checksum | None = None
     if_absent: bool = False
     if_match: Pin | None = None
+
+    @classmethod
+    def of(cls, spec: UploadSpec, *, size: int | None = None, if_match: Pin | None = None) -> Wanted:
+        """What a spec demands of the bytes; ``size`` in place of the spec's own."""
+        return cls(
+            size=spec.size if size is None else size,
+            min_size=spec.min_size,
+            max_size=spec.max_size,
+            checksum=spec.checksum,
+            if_absent=spec.if_absent,
+            if_match=if_match,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiryRule:
+    """Objects whose key starts with ``prefix`` go for good once they are older than ``age``, and so do their old versions."""
+
+    prefix: str
+    age: timedelta
+
+    def __post_init__(self) -> None:
+        if self.age < timedelta(seconds=1):
+            raise InvalidArgument("an expiry rule's age is at least one second")
 
 
 class Incoming(ABC):
@@ -161,11 +203,11 @@ class Engine(ABC):
         """Begin to write one chunk. Raises SessionNotFound."""
 
     @abstractmethod
-    def held(self, upload_id: str) -> list[HeldChunk]:
+    def held(self, upload_id: str) -> _List[HeldChunk]:
         """The chunks held, by number. Raises SessionNotFound."""
 
     @abstractmethod
-    def commit_session(self, upload_id: str, chunks: list[HeldChunk], wanted: Wanted) -> BlobInfo:
+    def commit_session(self, upload_id: str, chunks: _List[HeldChunk], wanted: Wanted) -> BlobInfo:
         """Assemble exactly these chunks, check what is wanted, publish, and forget the session, all or nothing.
 
         Raises:
@@ -182,8 +224,27 @@ class Engine(ABC):
         """Open sessions whose key starts with ``prefix``."""
 
     @abstractmethod
+    def expiry_rules(self) -> Sequence[ExpiryRule]:
+        """The rules that :meth:`sweep` applies, by prefix."""
+
+    @abstractmethod
+    def set_expiry_rules(self, rules: Sequence[ExpiryRule]) -> None:
+        """Replace all rules; they are kept with the store. Raises InvalidArgument for two of one prefix."""
+
+    @abstractmethod
     def sweep(self, *, now: datetime, sessions_older_than: datetime, temps_older_than: datetime) -> Mapping[str, int]:
-        """Remove abandoned sessions, left-over temporary files, and objects past an expiry rule; counts by kind and bytes."""
+        """Remove abandoned sessions, left-over temporary files, and objects past an expiry rule.
+
+        Safe beside running uploads, in this and other processes.
+
+        Args:
+            now: By which the age of objects is told.
+            sessions_older_than: Sessions without a new chunk since then are abandoned.
+            temps_older_than: Files that no object and no session has, last written before then, are left over.
+
+        Returns:
+            What was removed: ``sessions``, ``files``, ``objects``, ``bytes``.
+        """
 
     @abstractmethod
     def subscribe(self, listener: Callable[[BlobEvent], None]) -> Callable[[], None]:
