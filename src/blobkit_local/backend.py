@@ -91,6 +91,7 @@ class LocalBackend(Backend):
         self._read_keys = keys
         self._keys = keys()
         self.signing_key = self._keys.signing
+        self._own_signer: Signer | None = None
 
     # --- signing ---
 
@@ -100,7 +101,9 @@ class LocalBackend(Backend):
             from blobkit_local.played import SignerWithIO
 
             return SignerWithIO(lambda: self._signer(self._read_keys().signing))
-        return self._signer(self.signing_key)
+        if self._own_signer is None:
+            self._own_signer = self._signer(self.signing_key)
+        return self._own_signer
 
     def ready_signer(self, until: datetime) -> Signer | None:
         """The same, unless I/O is played."""
@@ -109,7 +112,8 @@ class LocalBackend(Backend):
     def _signer(self, key: bytes) -> LocalSigner:
         from blobkit_local.signing import LocalSigner
 
-        return LocalSigner(key, self.config.endpoint, base_path=self.config.base_path)
+        wide = self.config.chunk_grant == "object"
+        return LocalSigner(key, self.config.endpoint, base_path=self.config.base_path, wide=wide)
 
     def public_url(self, key: str) -> str:
         """Where the data plane serves the object to anybody."""

@@ -47,6 +47,8 @@ def begin(engine: IndexedEngine, state: SessionState, attributes: Attributes) ->
     with engine.guarding(extent), engine.index.write() as rows:
         if rows.session(state.upload_id) is not None:
             raise SessionMismatch("there is a session with this id already")
+        if not engine.extents.exists(extent):
+            raise Unavailable("the session's file was swept before it began", hint="begin again")
         rows.add_session(SessionRow(state, attributes, extent), micros(engine.now()))
 
 

@@ -9,9 +9,9 @@ __all__ = ["create", "make_dir", "open_region", "publish", "remove", "sync", "sy
 
 
 def make_dir(path: Path) -> None:
-    """Make a directory, readable by the owner and group as the umask allows, and make its name durable."""
+    """Make a directory that only its owner can use, and make its name durable. One that is there stays as it is."""
     try:
-        path.mkdir()
+        path.mkdir(mode=0o700)
     except FileExistsError:
         return
     sync_dir(path.parent)
@@ -19,7 +19,7 @@ def make_dir(path: Path) -> None:
 
 def create(path: Path) -> int:
     """A new file; the name must be free. Returns its descriptor."""
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
 
 def open_region(path: Path, start: int) -> int:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final
 from weakref import WeakValueDictionary
 
-from blobkit.errors import ConfigError
+from blobkit.errors import ConfigError, Unavailable
 from blobkit_local import disk
 from blobkit_local.extents import Extents, Sink, Source
 from blobkit_local.index import Index
@@ -130,7 +130,8 @@ class Files(Extents):
 
     def create(self, name: str) -> Sink:
         """A temporary file."""
-        return _FileSink(disk.create(self._incoming / name), self._incoming / name, self._home(name))
+        home, temporary = self._home(name), self._incoming / name
+        return _FileSink(disk.create(temporary), temporary, home)
 
     def allocate(self, name: str) -> None:
         """An empty file in its place, its name durable."""
@@ -212,7 +213,10 @@ class _FileSink(Sink):
         disk.sync(self._fd)
         self._close()
         if self._temporary is not None and self._home is not None:
-            disk.publish(self._temporary, self._home)
+            try:
+                disk.publish(self._temporary, self._home)
+            except FileNotFoundError as error:
+                raise Unavailable("the bytes were swept before they were kept", hint="send them again") from error
             self._temporary = None
             disk.sync_dir(self._home.parent)
 

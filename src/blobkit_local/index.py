@@ -80,6 +80,7 @@ CREATE TABLE expiry_rules (prefix TEXT PRIMARY KEY, seconds INTEGER NOT NULL) ST
 CREATE TABLE outbox (
     id INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL, attempts INTEGER NOT NULL, due REAL NOT NULL
 ) STRICT;
+CREATE INDEX outbox_due ON outbox (due);
 """
 
 
@@ -271,18 +272,23 @@ _indexes: weakref.WeakSet[Index] = weakref.WeakSet()
 _inherited: list[sqlite3.Connection] = []
 
 
+_held: list[Index] = []
+
+
 def _before_fork() -> None:
-    for index in list(_indexes):
+    indexes = list(_indexes)
+    for index in indexes:
         index.hold()
+    _held[:] = indexes
 
 
 def _in_parent() -> None:
-    for index in list(_indexes):
+    for index in _held:
         index.let_go()
 
 
 def _in_child() -> None:
-    for index in list(_indexes):
+    for index in _held:
         _inherited.extend(index.disinherit())
         index.let_go()
 

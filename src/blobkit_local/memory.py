@@ -44,7 +44,7 @@ class MemoryEngine(IndexedEngine):
             manners=manners,
             webhook=webhook,
             listeners=self._shared.listeners,
-            owns_index=False,
+            owns_index=name is None,
         )
 
     @staticmethod

@@ -96,11 +96,12 @@ class Rows:
 
     def page(self, prefix: str, *, after: str | None, least: str, count: int) -> list[BlobInfo]:
         """The next current objects below ``prefix`` by the keys' bytes: greater than ``after``, not less than ``least``."""
-        sql, values = f"SELECT {_BLOB} FROM blobs WHERE current AND NOT marker AND key >= ?", [max(prefix, least)]
+        low, beyond = max(prefix, least), ">="
+        if after is not None and after >= low:  # a single lower bound, so that the index seeks to it
+            low, beyond = after, ">"
+        sql, values = f"SELECT {_BLOB} FROM blobs WHERE current AND NOT marker AND key {beyond} ?", [low]
         if (end := after_prefix(prefix)) is not None:
             sql, values = sql + " AND key < ?", [*values, end]
-        if after is not None:
-            sql, values = sql + " AND key > ?", [*values, after]
         return [_blob(row).info for row in self._execute(f"{sql} ORDER BY key LIMIT {count}", values)]
 
     def older(self, prefix: str, before: int, count: int) -> list[BlobRow]:
@@ -175,6 +176,10 @@ class Rows:
     def has_extent(self, extent: str) -> bool:
         """Whether anything has this file."""
         return self._execute("SELECT 1 FROM extents WHERE name = ?", (extent,)).fetchone() is not None
+
+    def extents(self) -> set[str]:
+        """Every file that something has."""
+        return {row[0] for row in self._execute("SELECT name FROM extents")}
 
     # --- sessions ---
 
@@ -322,10 +327,10 @@ class Rows:
         return None if row[0] is None else float(row[0])
 
     def take_event(self, now: float, until: float) -> tuple[int, bytes, int] | None:
-        """The oldest event that is due (id, body, attempts before), reserved for the caller until then."""
+        """The event that has been due for longest (id, body, attempts before), reserved for the caller until then."""
         row = self._execute(
             "UPDATE outbox SET due = ?, attempts = attempts + 1 "
-            "WHERE id = (SELECT id FROM outbox WHERE due <= ? ORDER BY id LIMIT 1) RETURNING id, body, attempts",
+            "WHERE id = (SELECT id FROM outbox WHERE due <= ? ORDER BY due LIMIT 1) RETURNING id, body, attempts",
             (until, now),
         ).fetchone()
         return None if row is None else (row[0], row[1], row[2] - 1)
