@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         Unsupported,
         UntrustedEvent,
     )
+    from blobkit.events.model import BlobEvent, EventKind
     from blobkit.keys import KeyTemplate
     from blobkit.kit import Kit, load
     from blobkit.opening import open_store
@@ -112,6 +113,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "Unsupported",
         "UntrustedEvent",
     ),
+    "events.model": ("BlobEvent", "EventKind"),
     "keys": ("KeyTemplate",),
     "kit": ("Kit", "load"),
     "plans": ("PlanLinks", "UploadPlan"),
@@ -132,6 +134,7 @@ __all__ = [
     "AbortResult",
     "AlreadyExists",
     "Backend",
+    "BlobEvent",
     "BlobInfo",
     "BlobNotFound",
     "BlobkitError",
@@ -153,6 +156,7 @@ __all__ = [
     "DeleteResult",
     "Enforcement",
     "EventError",
+    "EventKind",
     "Feature",
     "GiB",
     "InvalidArgument",

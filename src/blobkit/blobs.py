@@ -6,10 +6,10 @@ import base64
 import binascii
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from blobkit.errors import BlobkitError, InvalidArgument
 
@@ -168,10 +168,24 @@ class BlobInfo:
     storage_class: str | None = None
     upload_id: str | None = None
 
+    def __reduce__(self) -> tuple[object, tuple[dict[str, object]]]:
+        state = {item.name: getattr(self, item.name) for item in fields(self)}
+        return _blob_info, ({**state, "metadata": dict(self.metadata), "checksums": dict(self.checksums)},)
+
     @property
     def pin(self) -> Pin:
         """Whatever pins this very content."""
         return Pin(etag=self.etag or None, version=self.version)
+
+
+def _blob_info(state: dict[str, Any]) -> BlobInfo:
+    return BlobInfo(
+        **{
+            **state,
+            "metadata": MappingProxyType(state["metadata"]),
+            "checksums": MappingProxyType(state["checksums"]),
+        }
+    )
 
 
 @dataclass(frozen=True, slots=True)

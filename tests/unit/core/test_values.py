@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import pickle
@@ -563,3 +564,35 @@ def test_a_plan_is_a_sequence() -> None:
     assert list(reversed(made)) == list(made)[::-1]
     assert made[1:] == list(made)[1:]
     assert made[0] in made
+
+
+def test_an_event_survives_json_and_is_deduplicated_by_what_it_says() -> None:
+    event = blobkit.BlobEvent.make(
+        kind=blobkit.EventKind.CREATED,
+        provider="local",
+        bucket="b",
+        key="é",
+        native_type="blobkit.object.created",
+        time=datetime(2026, 1, 1, tzinfo=UTC),
+        size=1,
+        checksums={"crc32c": "AAAAAA=="},
+        order="01",
+        event_id="e1",
+    )
+    again = blobkit.BlobEvent.from_dict(json.loads(json.dumps(event.to_dict())))
+    assert again == event == pickle.loads(pickle.dumps(event))
+    assert again.dedupe_key == event.dedupe_key != dataclasses.replace(event, order="02").dedupe_key
+    with pytest.raises(errors.MalformedEvent):
+        blobkit.BlobEvent.from_dict({"kind": "exploded"})
+
+
+def test_a_description_of_an_object_pickles() -> None:
+    info = blobkit.BlobInfo(
+        key="k",
+        size=1,
+        etag="e",
+        modified=datetime(2026, 1, 1, tzinfo=UTC),
+        metadata={"a": "b"},
+        checksums={"md5": blobkit.Checksum.of("md5", b"x")},
+    )
+    assert pickle.loads(pickle.dumps(info)) == info
