@@ -29,6 +29,7 @@ from blobkit.errors import BlobkitError, InvalidToken
 from blobkit.spec import Constraint, Enforcement, Route, UploadSpec
 
 if TYPE_CHECKING:
+    from blobkit.events.model import BlobEvent
     from blobkit.signed import SignedChunk, SignedRequest
 
 __all__ = [
@@ -471,6 +472,14 @@ class Backend(ABC):
         """The application that answers this backend's signed URLs, where the provider is embedded; else None.
 
         ``edge`` is a CDN signer whose links the application accepts too.
+        """
+        return None
+
+    def subscribe(self, listener: Callable[[BlobEvent], None]) -> Callable[[], None] | None:
+        """Call ``listener`` after each change that this process makes, where the provider is embedded; else return None.
+
+        Returns:
+            How to stop that. Elsewhere events come from queues and webhooks, never from the backend.
         """
         return None
 
