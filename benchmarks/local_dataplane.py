@@ -30,7 +30,7 @@ import resource
 def make(url):
     global store
     store = blobkit.open_store(f"local://{sys.argv[1]}?public_endpoint={url}")
-    return store._calls.backend.data_plane()
+    return store.data_plane()
 with LocalServer(make=make) as server:
     print(server.url, flush=True)
     sys.stdin.read()

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from blobkit import kit as sync_kit
 from blobkit import opening
-from blobkit.backend import Capabilities
+from blobkit.backend import ASGIApp, Capabilities
 from blobkit.calling import NeedsThread, inline
 from blobkit.config import StoreConfig
 from blobkit.session import UploadSession
@@ -209,6 +209,10 @@ class AsyncStore:
     def public_url(self, key: str) -> str:
         """The object's plain URL. Raises Unsupported unless the store is configured ``public=true``."""
         return self.store.public_url(key)
+
+    def data_plane(self, *, edge: object | None = None) -> ASGIApp | None:
+        """The ASGI application that answers this store's signed URLs, where the provider is embedded; else None."""
+        return self.store.data_plane(edge=edge)
 
     sign_upload = _signing(Store.sign_upload)
     sign_uploads = _signing(Store.sign_uploads)

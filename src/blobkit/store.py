@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, BinaryIO, Final, Literal, Self
 
 from blobkit import ops
-from blobkit.backend import DownloadOrder, Feature, SessionOrder, SessionState, UploadOrder
+from blobkit.backend import ASGIApp, DownloadOrder, Feature, SessionOrder, SessionState, UploadOrder
 from blobkit.blobs import BlobInfo, Checksum, DeleteResult, PendingUpload, Pin, Prefix
 from blobkit.calling import Calls
 from blobkit.chunking import plan as plan_chunks
@@ -93,6 +93,15 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def data_plane(self, *, edge: object | None = None) -> ASGIApp | None:
+        """The ASGI application that answers this store's signed URLs, where the provider is embedded; else None.
+
+        Args:
+            edge: A CDN signer whose links the application accepts too.
+        """
+        self._calls.check_open("data_plane")
+        return self._calls.backend.data_plane(edge=edge)
 
     # --- signed requests ---
 

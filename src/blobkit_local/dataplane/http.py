@@ -116,9 +116,13 @@ class Exchange:
 
     # --- out ---
 
-    async def answer(self, status: int, headers: Sequence[tuple[str, str]], body: bytes = b"") -> None:
-        """The whole answer at once."""
-        await self._start(status, [*headers, ("content-length", str(len(body)))])
+    async def answer(
+        self, status: int, headers: Sequence[tuple[str, str]], body: bytes = b"", *, size: int | None = None
+    ) -> None:
+        """The whole answer at once. ``size`` is what a GET would send, where this answer has no body (HEAD)."""
+        if status != 304:  # which has no body, and whose length would be taken for the object's
+            headers = [*headers, ("content-length", str(len(body) if size is None else size))]
+        await self._start(status, headers)
         await self._send({"type": "http.response.body", "body": b"" if self.method == "HEAD" else body})
 
     async def stream(self, status: int, headers: Sequence[tuple[str, str]], file: IO[bytes], size: int) -> None:

@@ -113,7 +113,7 @@ class Objects:
                     answer.status, "range" if answer.status == 416 else "precondition_failed", "not as it is now"
                 )
             if file is None:
-                await exchange.answer(answer.status, [*headers, ("content-length", str(answer.end - answer.start))])
+                await exchange.answer(answer.status, headers, size=answer.end - answer.start)
                 return
             if answer.start:
                 await exchange.run(file.seek, answer.start)
