@@ -59,7 +59,12 @@ def capabilities(config: LocalConfig, *, multi_process: bool) -> Capabilities:
     """
     found = Capabilities(
         enforces=_enforces(),
-        features={**FEATURES, Feature.VERSIONS: config.versioning, Feature.PUBLIC_URL: config.public},
+        features={
+            **FEATURES,
+            Feature.VERSIONS: config.versioning,
+            Feature.PUBLIC_URL: config.public,
+            Feature.CHUNK_CHECKSUMS: config.chunk_grant == "chunk",  # a grant for any bytes binds none
+        },
         limits=Limits(
             max_expiry=config.max_expiry,
             max_put=MAX_OBJECT,

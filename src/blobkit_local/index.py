@@ -103,12 +103,17 @@ class Index:
         self._guard = threading.Lock()
         self._one = threading.RLock()  # in memory: one connection, one at a time
         self._closed = False
-        connection = self._connect()
         try:
-            self._prepare(connection)
-        except BaseException:
-            connection.close()
-            raise
+            connection = self._connect()
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorname", "") != "SQLITE_NOTADB":
+                raise
+            raise ConfigError(f"{path} is not an SQLite database", hint="use an empty directory") from error
         self._idle.append(connection)
         _indexes.add(self)
 
@@ -187,7 +192,11 @@ class Index:
     def _connect(self) -> sqlite3.Connection:
         target = ":memory:" if self._path is None else str(self._path)
         connection = sqlite3.connect(target, timeout=self._busy, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA synchronous=FULL")
+        try:
+            connection.execute("PRAGMA synchronous=FULL")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     # --- fork: no thread is inside while the process is copied, and the child starts with connections of its own ---
@@ -215,14 +224,9 @@ class Index:
     # --- the schema ---
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        try:
-            application = connection.execute("PRAGMA application_id").fetchone()[0]
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorname", "") != "SQLITE_NOTADB":
-                raise
-            raise ConfigError(f"{self._path} is not an SQLite database", hint="use an empty directory") from error
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
         if tables and application != _APPLICATION_ID:
             raise ConfigError(f"{self._path} is not an index of blobkit", hint="use an empty directory")
         if version > SCHEMA_VERSION:
