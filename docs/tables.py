@@ -1,0 +1,70 @@
+"""Write the tables that the docs generate from the code: ``python docs/tables.py`` (``--check`` only compares).
+
+A table stands between ``<!-- NAME -->`` and ``<!-- /… -->`` in a page.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import blobkit
+from blobkit import Constraint, Feature, Route
+
+ROOT = Path(__file__).resolve().parents[1]
+_WORDS = {None: "?", False: "no"}
+
+
+def enforcement(url: str) -> str:
+    """Who enforces what on one store, as a Markdown table."""
+    with blobkit.open_store(url, env={}) as store:
+        capabilities = store.capabilities
+    rows = ["| constraint | signed PUT | form POST | chunked session |", "| --- | --- | --- | --- |"]
+    for constraint in Constraint:
+        cells = [capabilities.enforcer(route, constraint) for route in (Route.PUT, Route.POST, Route.CHUNKED)]
+        rows.append(f"| {constraint} | " + " | ".join(str(cell) if cell else _WORDS[cell] for cell in cells) + " |")
+    return "\n".join(rows)
+
+
+def features(url: str) -> str:
+    """What one store can do, as a Markdown table."""
+    with blobkit.open_store(url, env={}) as store:
+        known = store.capabilities.features
+    rows = ["| feature | there |", "| --- | --- |"]
+    rows += [f"| {feature} | {'yes' if known.get(feature) else _WORDS[known.get(feature)]} |" for feature in Feature]
+    return "\n".join(rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "enforcement:local": lambda: enforcement("memory://tables"),
+    "features:local": lambda: features("memory://tables"),
+}
+
+
+def render(text: str) -> str:
+    """A page's text with its tables as the code has them now."""
+
+    def table(match: re.Match[str]) -> str:
+        return f"<!-- {match[1]} -->\n{TABLES[match[1]]()}\n<!-- /{match[1]} -->"
+
+    return re.sub(r"<!-- ([a-z]+:[a-z]+) -->\n.*?<!-- /\1 -->", table, text, flags=re.S)
+
+
+def main(check: bool) -> int:
+    """Rewrite the pages; with ``check`` name those that are out of date and return 1."""
+    stale = []
+    for page in sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]):
+        text = page.read_text()
+        if (fresh := render(text)) != text:
+            stale.append(str(page.relative_to(ROOT)))
+            if not check:
+                page.write_text(fresh)
+    if stale:
+        sys.stderr.write(f"{'out of date' if check else 'written'}: {', '.join(stale)}\n")
+    return int(check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main("--check" in sys.argv[1:]))

@@ -1,0 +1,14 @@
+"""Tables that are generated from the code are those that stand in the docs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_tables_in_the_docs_are_those_of_the_code() -> None:
+    done = subprocess.run([sys.executable, "docs/tables.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stderr}: run python docs/tables.py"
