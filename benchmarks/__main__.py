@@ -14,7 +14,9 @@ import benchmarks
 
 def main(names: list[str]) -> int:
     """Run the benchmarks; 1 when a name is unknown."""
-    found = sorted(module.name for module in pkgutil.iter_modules(benchmarks.__path__) if not module.name.startswith("_"))
+    found = sorted(
+        module.name for module in pkgutil.iter_modules(benchmarks.__path__) if not module.name.startswith("_")
+    )
     if unknown := sorted(set(names) - set(found)):
         print(f"no benchmark {', '.join(unknown)}; there are {', '.join(found)}", file=sys.stderr)
         return 1

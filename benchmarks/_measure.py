@@ -28,7 +28,10 @@ def compare(candidates: Mapping[str, Callable[[int], object]], *, count: int, ro
             rates[name].append(count / (time.perf_counter() - start))
     first = next(iter(rates.values()))
     return {
-        name: Rate(statistics.median(values), statistics.median(value / base for value, base in zip(values, first, strict=True)))
+        name: Rate(
+            statistics.median(values),
+            statistics.median(value / base for value, base in zip(values, first, strict=True)),
+        )
         for name, values in rates.items()
     }
 

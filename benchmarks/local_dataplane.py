@@ -24,15 +24,10 @@ BLOCK = MiB
 ROUNDS = 5
 
 SERVER = """
-import sys, blobkit
-from blobkit_local.dataplane.server import LocalServer
-import resource
-def make(url):
-    global store
-    store = blobkit.open_store(f"local://{sys.argv[1]}?public_endpoint={url}")
-    return store.data_plane()
-with LocalServer(make=make) as server:
-    print(server.url, flush=True)
+import resource, sys, blobkit
+from blobkit.serving import serve_in_thread
+with serve_in_thread(lambda url: blobkit.open_store(f"local://{sys.argv[1]}?public_endpoint={url}")) as store:
+    print(store.config.text("public_endpoint"), flush=True)
     sys.stdin.read()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, flush=True)
 """
@@ -92,7 +87,11 @@ def main() -> None:
         assert server.stdout is not None
         url = server.stdout.readline().strip()
         store = blobkit.open_store(f"local://{directory}?public_endpoint={url}")
-        cases = {"PUT, crc32c": {}, "PUT, sha256": {"checksum": digests["sha256"]}, "PUT, md5": {"checksum": digests["md5"]}}
+        cases = {
+            "PUT, crc32c": {},
+            "PUT, sha256": {"checksum": digests["sha256"]},
+            "PUT, md5": {"checksum": digests["md5"]},
+        }
         floors = {"PUT, crc32c": "crc32c", "PUT, sha256": "sha256", "PUT, md5": "md5"}
         rates: dict[str, list[float]] = {name: [] for name in (*cases, "GET, range")}
         ratios: dict[str, list[float]] = {name: [] for name in cases}
@@ -111,7 +110,9 @@ def main() -> None:
             ratio = f"   x {statistics.median(ratios[name]):5.2f} of hashing alone" if name in ratios else ""
             print(f"  {name:20} {statistics.median(values):8.0f} MiB/s{ratio}")
         peak = server.communicate(input="")[0].strip()
-        print(f"  server's peak memory {peak} MiB; client's {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB")
+        print(
+            f"  server's peak memory {peak} MiB; client's {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB"
+        )
 
 
 if __name__ == "__main__":

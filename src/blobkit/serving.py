@@ -36,7 +36,7 @@ def data_plane(store: Store) -> ASGIApp:
     Raises:
         Unsupported: The provider serves its own URLs.
     """
-    app = store._calls.backend.data_plane() if store.capabilities.has(Feature.DATA_PLANE) else None
+    app = store.data_plane() if store.capabilities.has(Feature.DATA_PLANE) else None
     if app is None:
         raise Unsupported(
             f"a {store.provider} store serves its own URLs",
@@ -166,7 +166,7 @@ def _server(app: ASGIApp) -> uvicorn.Server:
     except ImportError as error:
         raise PluginMissing("serving a data plane needs uvicorn", hint='pip install "blobkit[local]"') from error
     config = uvicorn.Config(
-        app,  # type: ignore[arg-type]  # uvicorn names the ASGI messages one by one
+        app,
         access_log=False,
         log_level="warning",
         server_header=False,
