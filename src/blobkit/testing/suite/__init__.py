@@ -1,0 +1,25 @@
+"""The suite: every test as a name, to be collected by ``from blobkit.testing.suite import *`` beside a ``harness`` fixture.
+
+Each module has one subject. A test's name is the law that it proves.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+import pytest
+
+_MODULES = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name.startswith("test_"))
+pytest.register_assert_rewrite(
+    "blobkit.testing.trial", "blobkit.testing.executor", *(f"{__name__}.{name}" for name in _MODULES)
+)
+
+__all__: list[str] = []
+for _module in _MODULES:
+    for _name, _value in vars(importlib.import_module(f"{__name__}.{_module}")).items():
+        if _name.startswith("test_"):
+            if _name in __all__:
+                raise ImportError(f"two tests of the suite are called {_name}")
+            globals()[_name] = _value
+            __all__.append(_name)  # noqa: PYI056
