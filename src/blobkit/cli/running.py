@@ -1,0 +1,190 @@
+"""What every command shares: the options ``--json``, ``--config`` and ``--debug``, opening stores, and how it ends.
+
+:func:`command` turns a function of :class:`Run` and its own options into one that typer can read. Errors become one line and
+an exit status in one place.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Concatenate, Final, ParamSpec, get_type_hints
+
+import typer
+
+from blobkit.cli.exitcodes import INTERRUPTED, OUTPUT_CLOSED, code_of
+from blobkit.cli.output import Output
+from blobkit.errors import BlobkitError, ConfigError
+from blobkit.redaction import redact
+
+if TYPE_CHECKING:
+    from blobkit.kit import Kit
+    from blobkit.store import Store
+
+__all__ = ["Run", "command"]
+
+P = ParamSpec("P")
+DEFAULT_CONFIG: Final = Path("blobkit.toml")
+
+_SHARED: Final[dict[str, tuple[object, object]]] = {
+    "json": (Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")], False),
+    "config": (
+        Annotated[
+            Path | None,
+            typer.Option(
+                "--config", metavar="FILE", help="The named stores (default: ./blobkit.toml, if there is one)."
+            ),
+        ],
+        None,
+    ),
+    "debug": (Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")], False),
+}
+
+
+class Run:
+    """One run of a command.
+
+    Attributes:
+        out: Where results and notes go.
+        debug: Whether errors show their traceback.
+    """
+
+    def __init__(self, *, json: bool, config: Path | None, debug: bool) -> None:
+        self.out = Output(json=json)
+        self.debug = debug
+        self._config = config
+        self._kit: Kit | None = None
+        self._closing = ExitStack()
+
+    def kit(self) -> Kit:
+        """The named stores: ``--config``, else ``./blobkit.toml``, and the environment over it."""
+        if self._kit is None:
+            from blobkit.kit import load
+
+            file = self._config
+            if file is None and DEFAULT_CONFIG.exists():
+                file = DEFAULT_CONFIG
+            self._kit = self._closing.enter_context(load(file))
+        return self._kit
+
+    def store(self, named: str) -> Store:
+        """An open store, of its name or URL; closed when the command ends."""
+        if "://" not in named:
+            kit = self.kit()
+            if not kit.names:
+                raise ConfigError(
+                    f"no store is named {named!r}: none is configured",
+                    hint=f"a store's URL, ./blobkit.toml, or BLOBKIT_STORE_{named.upper().replace('-', '_')}=…",
+                )
+            return kit.store(named)
+        return self.open(named)
+
+    def open(self, url: str, *, clock: Callable[[], datetime] | None = None) -> Store:
+        """An open store of a URL; closed when the command ends."""
+        from blobkit.opening import open_store
+
+        return self._closing.enter_context(open_store(url, clock=clock))
+
+    def close(self) -> None:
+        """Close what was opened."""
+        self._closing.close()
+
+
+def command(function: Callable[Concatenate[Run, P], None]) -> Callable[..., None]:
+    """The function for typer: its own parameters and the shared options; errors end it with their exit status."""
+    hints = get_type_hints(function, include_extras=True)
+    own = list(inspect.signature(function).parameters.values())[1:]
+    named = [parameter.replace(annotation=hints[parameter.name]) for parameter in own]
+    shared = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, (annotation, default) in _SHARED.items()
+    ]
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **given: P.kwargs) -> None:
+        run = Run(**{name: given.pop(name) for name in _SHARED})  # type: ignore[arg-type]
+        status = _finished(run, lambda: function(run, *args, **given))
+        if status:
+            raise typer.Exit(status)
+
+    signature = inspect.Signature([*named, *shared], return_annotation=None)
+    wrapper.__signature__ = signature  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in signature.parameters.values()}
+    return wrapper
+
+
+def _finished(run: Run, work: Callable[[], None]) -> int:
+    """Do the work, close what it opened, and say how it ended; returns the exit status."""
+    try:
+        try:
+            work()
+        finally:
+            run.close()
+    except typer.Exit as end:
+        return end.exit_code
+    except KeyboardInterrupt:
+        run.out.note("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Python would complain once more when it flushes stdout at its own end.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OUTPUT_CLOSED
+    except Exception as error:
+        report(run, error)
+        return code_of(error)
+    return 0
+
+
+def report(run: Run, error: Exception) -> None:
+    """Say what went wrong on stderr."""
+    if run.debug:
+        run.out.note(redact("".join(traceback.format_exception(error))).rstrip())
+    if isinstance(error, BlobkitError):
+        text, hint = _sentence(error), error.hint
+    elif isinstance(error, OSError):
+        text, hint = f"{error.strerror or error}" + (f": {error.filename!r}" if error.filename else ""), None
+    elif isinstance(error, AssertionError):
+        text, hint = str(error), None
+    else:
+        text, hint = f"internal error: {type(error).__name__}: {error}", "--debug shows where; please report it"
+    known = error if isinstance(error, BlobkitError) else None
+    run.out.problem(
+        {
+            "type": type(error).__name__,
+            "message": known.message if known else text,
+            "hint": hint,
+            "exit_code": code_of(error),
+            "key": known.key if known else None,
+            "provider": known.provider if known else None,
+            "operation": known.operation if known else None,
+            "code": known.code if known else None,
+            "http_status": known.http_status if known else None,
+            "request_id": known.request_id if known else None,
+            "retryable": known.retryable if known else False,
+        },
+        text,
+        hint,
+    )
+
+
+def _sentence(error: BlobkitError) -> str:
+    """The message with what helps to find the place: the key, and what the provider said."""
+    known = [
+        f"{name} {value}"
+        for name, value in (
+            ("key", None if error.key is None or repr(error.key) in error.message else repr(error.key)),
+            ("code", error.code),
+            ("HTTP", error.http_status),
+            ("request", error.request_id),
+        )
+        if value is not None
+    ]
+    return (error.message or type(error).__name__) + (f" ({', '.join(known)})" if known else "")
