@@ -133,6 +133,11 @@ class UploadSession:
         """When the session can no longer be continued (aware UTC)."""
         return self._state.expires or self._state.started + TOKEN_LIFE
 
+    @property
+    def sequential(self) -> bool:
+        """Whether chunks must be sent in order, one at a time."""
+        return self._calls.capabilities.limits.chunks.sequential
+
     # --- the token ---
 
     @property

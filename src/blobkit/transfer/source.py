@@ -1,0 +1,129 @@
+"""What is uploaded: a file, an open file, or bytes; read in slices by many threads, watched for changes."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Final
+
+from blobkit.errors import InvalidArgument, SourceChanged
+
+__all__ = ["BLOCK", "Readable", "Source", "opened"]
+
+Readable = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
+
+BLOCK: Final = 1 << 20  # threads with blocks of a mebibyte are as fast as it gets; smaller ones cost twice the time
+_buffers = threading.local()
+
+
+def _buffer() -> memoryview:
+    """One block for each thread, used again and again."""
+    if not hasattr(_buffers, "block"):
+        _buffers.block = memoryview(bytearray(BLOCK))
+    block: memoryview = _buffers.block
+    return block
+
+
+class Source(ABC):
+    """Bytes of a known size."""
+
+    size: int
+
+    @abstractmethod
+    def blocks(self, offset: int, size: int) -> Iterator[memoryview]:
+        """The bytes ``[offset, offset + size)`` in blocks, each valid until the next is taken.
+
+        Raises:
+            SourceChanged: There are fewer than there were.
+        """
+
+    def check(self) -> None:  # noqa: B027 - bytes do not change
+        """Raise SourceChanged when the source is not what it was when it was opened."""
+
+
+class _File(Source):
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._was = _identity(os.fstat(fd))
+        self.size = self._was[0]
+
+    def blocks(self, offset: int, size: int) -> Iterator[memoryview]:
+        block, end = _buffer(), offset + size
+        while offset < end:
+            got = os.preadv(self._fd, [block[: min(BLOCK, end - offset)]], offset)
+            if got == 0:
+                raise SourceChanged("the file became shorter while it was read")
+            yield block[:got]
+            offset += got
+
+    def check(self) -> None:
+        if _identity(os.fstat(self._fd)) != self._was:
+            raise SourceChanged("the file was changed while it was read", hint="upload it again when it is at rest")
+
+
+class _Open(Source):
+    """An open file without a descriptor of its own, read by one thread at a time."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        try:
+            self._start = file.tell()
+            self.size = file.seek(0, os.SEEK_END) - self._start
+        except (AttributeError, OSError) as error:
+            raise InvalidArgument("the file cannot seek, so it cannot be sent in chunks") from error
+        self._file = file
+        self._lock = threading.Lock()
+
+    def blocks(self, offset: int, size: int) -> Iterator[memoryview]:
+        end = offset + size
+        while offset < end:
+            with self._lock:
+                self._file.seek(self._start + offset)
+                data = self._file.read(min(BLOCK, end - offset))
+            if not data:
+                raise SourceChanged("the file became shorter while it was read")
+            yield memoryview(data)
+            offset += len(data)
+
+
+class _Bytes(Source):
+    def __init__(self, data: memoryview) -> None:
+        self._data = data
+        self.size = data.nbytes
+
+    def blocks(self, offset: int, size: int) -> Iterator[memoryview]:
+        for at in range(offset, offset + size, BLOCK):
+            yield self._data[at : min(at + BLOCK, offset + size)]
+
+
+@contextmanager
+def opened(source: Readable) -> Iterator[Source]:
+    """The source, open while the context lasts.
+
+    Raises:
+        InvalidArgument: Something that cannot be read, or a file that is not a plain one.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        yield _Bytes(memoryview(source).cast("B"))
+    elif isinstance(source, str | os.PathLike):
+        path = Path(source)
+        try:
+            file = path.open("rb", buffering=0)
+        except OSError as error:
+            raise InvalidArgument(f"cannot read {str(path)!r}: {error.strerror}") from error
+        with file:
+            if not path.is_file():
+                raise InvalidArgument(f"{str(path)!r} is not a plain file")
+            yield _File(file.fileno())
+    elif isinstance(source, io.BufferedReader | io.FileIO):
+        yield _File(source.fileno())
+    else:
+        yield _Open(source)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev
