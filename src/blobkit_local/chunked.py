@@ -97,7 +97,7 @@ def incoming_chunk(
             raise InvalidChunk(f"chunk {number} has at most {chunk.size} bytes, not {size}")
         if engine.manners.sequential and rows.count_chunks(upload_id, number) < number - 1:
             raise ChunkMismatch(f"the chunks before {number} come first: this session is sequential", wrong=[number])
-        claimed = engine.extents.has_regions and rows.chunk(upload_id, number) is None and rows.claim(upload_id, number)
+        claimed = engine.extents.has_regions and rows.claim(upload_id, number)
     return ChunkWriter(
         engine,
         upload_id,

@@ -6,11 +6,12 @@ processes. It takes any key of 1 to 1,024 UTF-8 bytes, since keys never become p
 
 from __future__ import annotations
 
+import builtins
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import IO, TYPE_CHECKING, TypeAlias
+from typing import IO, TYPE_CHECKING
 
 from blobkit.backend import HeldChunk, SessionState
 from blobkit.blobs import BlobInfo, Checksum, PendingUpload, Pin, Prefix
@@ -18,12 +19,9 @@ from blobkit.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from blobkit.events.model import BlobEvent
-
     from blobkit.spec import UploadSpec
 
 __all__ = ["Attributes", "Engine", "ExpiryRule", "Incoming", "IncomingChunk", "Wanted"]
-
-_List: TypeAlias = list  # Engine has a method of that name
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,11 +201,11 @@ class Engine(ABC):
         """Begin to write one chunk. Raises SessionNotFound."""
 
     @abstractmethod
-    def held(self, upload_id: str) -> _List[HeldChunk]:
+    def held(self, upload_id: str) -> builtins.list[HeldChunk]:
         """The chunks held, by number. Raises SessionNotFound."""
 
     @abstractmethod
-    def commit_session(self, upload_id: str, chunks: _List[HeldChunk], wanted: Wanted) -> BlobInfo:
+    def commit_session(self, upload_id: str, chunks: builtins.list[HeldChunk], wanted: Wanted) -> BlobInfo:
         """Assemble exactly these chunks, check what is wanted, publish, and forget the session, all or nothing.
 
         Raises:

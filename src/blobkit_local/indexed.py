@@ -6,13 +6,14 @@ publishes; then the files that nothing has any more are removed. Whatever stops 
 
 from __future__ import annotations
 
+import builtins
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import IO, TYPE_CHECKING, Final, Literal, TypeAlias, cast
+from typing import IO, TYPE_CHECKING, Final, Literal, cast
 
 from blobkit.backend import HeldChunk, SessionState
 from blobkit.blobs import BlobInfo, Checksum, PendingUpload, Pin, Prefix
@@ -28,7 +29,6 @@ from blobkit_local.rows import BlobRow, Piece, Rows, after_prefix
 
 if TYPE_CHECKING:
     from blobkit.events.model import BlobEvent
-
     from blobkit_local.index import Index
 
 __all__ = ["IndexedEngine", "Manners", "Outcome"]
@@ -36,7 +36,6 @@ __all__ = ["IndexedEngine", "Manners", "Outcome"]
 _PAGE: Final = 1000
 _BLOCK: Final = 1 << 20
 _TRIES: Final = 8
-_List: TypeAlias = list  # the class below has a method of that name
 _log = logging.getLogger("blobkit.local")
 
 
@@ -275,11 +274,11 @@ class IndexedEngine(Engine):
         if self.manners.publish_last_chunk:
             chunked.publish_if_complete(self, upload_id)
 
-    def held(self, upload_id: str) -> _List[HeldChunk]:
+    def held(self, upload_id: str) -> builtins.list[HeldChunk]:
         """See :class:`Engine`."""
         return chunked.held(self, upload_id)
 
-    def commit_session(self, upload_id: str, chunks: _List[HeldChunk], wanted: Wanted) -> BlobInfo:
+    def commit_session(self, upload_id: str, chunks: builtins.list[HeldChunk], wanted: Wanted) -> BlobInfo:
         """See :class:`Engine`."""
         return chunked.commit(self, upload_id, chunks, wanted)
 

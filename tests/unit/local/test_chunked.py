@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from itertools import pairwise
 
@@ -25,6 +26,7 @@ from blobkit.errors import (
     SessionNotFound,
 )
 from blobkit.spec import UploadSpec
+from blobkit_local import chunked, index
 from blobkit_local.chunked import joined
 from blobkit_local.engine import Attributes, Wanted
 from blobkit_local.indexed import IndexedEngine, Manners
@@ -107,6 +109,50 @@ def test_a_chunk_that_failed_can_be_sent_again(engine: IndexedEngine) -> None:
     send_all(engine, state, DATA)
     engine.commit_session(state.upload_id, engine.held(state.upload_id), Wanted())
     assert get(engine, "big") == DATA
+    if engine.extents.has_regions:
+        assert len(files(engine)) == 1  # the place that the first one left was taken by the second
+
+
+def test_a_chunk_that_is_sent_again_while_the_object_is_made_is_noticed(
+    engine: IndexedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = begin(engine)
+    held = send_all(engine, state, DATA)
+    whole = chunked._digest
+
+    def meanwhile(*args: object) -> Checksum:
+        found = whole(*args)  # type: ignore[arg-type]
+        send(engine, state, 1, b"xxxx")
+        return found
+
+    monkeypatch.setattr(chunked, "_digest", meanwhile)
+    with pytest.raises(ChunkMismatch):
+        engine.commit_session(state.upload_id, held, Wanted(checksum=Checksum.of("sha256", DATA)))
+    assert keys(engine) == []
+
+
+def test_a_commit_whose_answer_is_lost_keeps_the_place_of_its_chunk(
+    engine: IndexedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = begin(engine, size=4)
+    real = index.commit
+    commits: list[None] = []
+
+    def late(connection: sqlite3.Connection) -> None:
+        real(connection)
+        commits.append(None)
+        if len(commits) == 2:  # the first one is the claim's
+            raise OSError("the answer is lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(index, "commit", late)
+        with pytest.raises(OSError, match="lost"):
+            send(engine, state, 1, b"0123")
+    held = engine.held(state.upload_id)
+    with engine.incoming_chunk(state.upload_id, 1, 4) as chunk:
+        chunk.write(b"xxx")
+    engine.commit_session(state.upload_id, held, Wanted())
+    assert get(engine, "big") == b"0123"
 
 
 def test_two_senders_of_one_chunk_never_mix_their_bytes(engine: IndexedEngine) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
+from collections.abc import Sequence
 
 import pytest
 from tests.unit.local.conftest import MakeEngine
@@ -19,7 +20,9 @@ from blobkit.errors import (
     PreconditionFailed,
 )
 from blobkit_local.engine import Attributes, Wanted
+from blobkit_local.extents import PieceReader
 from blobkit_local.indexed import IndexedEngine
+from blobkit_local.rows import Piece
 
 # --- reading and writing ---
 
@@ -96,6 +99,25 @@ def test_an_open_reader_survives_overwriting_and_deleting(engine: IndexedEngine)
     engine.delete("k")
     with stream:
         assert stream.read() == b"first"
+
+
+def test_an_object_that_is_replaced_while_it_is_opened_is_opened_again(
+    engine: IndexedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(engine, "k", b"first")
+    reader = engine.reader
+    turns = iter([b"second", b"third"])
+
+    def meanwhile(pieces: Sequence[Piece]) -> PieceReader | None:
+        if (data := next(turns, None)) is not None:
+            put(engine, "k", data)
+        return reader(pieces)
+
+    monkeypatch.setattr(engine, "reader", meanwhile)
+    info, stream = engine.open("k")
+    with stream:
+        assert stream.read() == b"third"
+    assert info == engine.head("k")
 
 
 def test_bytes_in_any_buffer_and_any_cut_are_the_same_object(engine: IndexedEngine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from tests.unit.local.helpers import Clock, begin, get, keys, put, send
 
 from blobkit.errors import BlobNotFound, InvalidArgument, Unavailable
+from blobkit_local import disk
 from blobkit_local.durable import FileEngine
 from blobkit_local.engine import Attributes, ExpiryRule, Wanted
 from blobkit_local.indexed import IndexedEngine
@@ -108,3 +110,45 @@ def test_a_write_whose_bytes_were_swept_fails_and_leaves_what_was_there(tmp_path
             incoming.commit()
     assert get(engine, "k") == b"before"
     engine.close()
+
+
+@pytest.mark.parametrize("what", ["object", "session", "chunk"])
+def test_what_is_swept_between_its_file_and_its_row_fails_and_leaves_what_was_there(
+    what: str, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = FileEngine(tmp_path / "s", clock=clock)
+    put(engine, "k", b"before")
+    state = begin(engine)
+    held = send(engine, state, 1, b"0123")
+    sync_dir = disk.sync_dir
+
+    def sweeping(path: Path) -> None:
+        sync_dir(path)
+        if path.parent.name == "objects":
+            sweep(engine, clock, temps=-LONG_AGO)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "sync_dir", sweeping)
+        calls: dict[str, Callable[[], object]] = {
+            "object": lambda: put(engine, "k", b"after"),
+            "session": lambda: begin(engine),
+            "chunk": lambda: send(engine, state, 1, b"xxxx"),
+        }
+        with pytest.raises(Unavailable, match="swept"):
+            calls[what]()
+    assert get(engine, "k") == b"before"
+    assert engine.held(state.upload_id) == [held]
+    assert len(list(engine.sessions(""))) == 1
+    engine.close()
+
+
+def test_an_older_version_comes_back_when_a_clock_that_went_backwards_made_the_current_one_expire_first(
+    versioned: IndexedEngine, clock: Clock
+) -> None:
+    put(versioned, "k", b"first")
+    clock.tick(days=-10)
+    put(versioned, "k", b"second")
+    clock.tick(days=10)
+    versioned.set_expiry_rules([ExpiryRule("", timedelta(days=5))])
+    assert sweep(versioned, clock) == {**NOTHING, "objects": 1, "bytes": 6}
+    assert get(versioned, "k") == b"first"

@@ -105,10 +105,12 @@ def test_threads_share_an_engine(tmp_path: Path) -> None:
 FORK = """
 import os, sys
 from pathlib import Path
+from blobkit_local import index
 from blobkit_local.durable import FileEngine
 from blobkit_local.memory import MemoryEngine
 from tests.unit.local.helpers import Clock, get, keys, put
-for engine in (FileEngine(Path(sys.argv[1]), clock=Clock()), MemoryEngine(clock=Clock())):
+for make in (lambda: FileEngine(Path(sys.argv[1]), clock=Clock()), lambda: MemoryEngine(clock=Clock())):
+    engine = make()
     durable = isinstance(engine, FileEngine)
     put(engine, "before", b"1")
     child = os.fork()
@@ -117,6 +119,7 @@ for engine in (FileEngine(Path(sys.argv[1]), clock=Clock()), MemoryEngine(clock=
         try:
             assert get(engine, "before") == b"1"
             put(engine, "child", b"2")
+            assert len(index._inherited) == durable  # the parent's connection: neither used nor closed
             engine.close()
             code = 0
         finally:
