@@ -296,6 +296,11 @@ def test_receipts_are_compared_when_they_are_given(trial: Trial) -> None:
         trial.holds("target", data)
         return
     receipts = {number: answer.headers[receipt.name.lower()] for number, answer in answers.items()}
+    if trial.store.capabilities.commit == "last_chunk":
+        trial.undeclared("receipts that are compared after the last chunk published")
+        session.complete(receipts)
+        trial.holds("target", data)
+        return
     with pytest.raises(ChunkMismatch) as found:
         session.complete({**receipts, 2: '"0000000000000000"'})
     assert found.value.wrong == (2,)
