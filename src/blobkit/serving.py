@@ -168,7 +168,8 @@ def _server(app: ASGIApp) -> uvicorn.Server:
     config = uvicorn.Config(
         app,
         access_log=False,
-        log_level="warning",
+        log_config=None,  # how this process logs is not ours to change
+        log_level="critical",  # the application logs its own failures; uvicorn would also log every client that goes away
         server_header=False,
         timeout_graceful_shutdown=_GRACE,
         ws="none",

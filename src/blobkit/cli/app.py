@@ -17,7 +17,7 @@ from blobkit.cli.exitcodes import describe
 __all__ = ["COMMANDS", "build"]
 
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
-    #    "demo": ("blobkit.cli.demo.command", "demo", "Start here"),
+    "demo": ("blobkit.cli.demo.command", "demo", "Start here"),
     "put": ("blobkit.cli.transfers", "put", "Objects"),
     "get": ("blobkit.cli.transfers", "get", "Objects"),
     "ls": ("blobkit.cli.objects", "ls", "Objects"),

@@ -136,7 +136,7 @@ def _in_chunks(
 
     session = store.start_upload(key, size=size, spec=spec, allow_session_life=True)
     try:
-        upload(path, session, concurrency=concurrency, on_progress=lambda event: progress(event.done))
+        upload(path, session, concurrency=concurrency, on_progress=lambda event: progress(event.bytes_done))
         return session.complete()
     except BaseException:
         session.abort()
