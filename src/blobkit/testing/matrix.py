@@ -63,19 +63,11 @@ def spec_of(constraint: Constraint, *, checksum: str = "sha256") -> UploadSpec:
         case Constraint.CHECKSUM:
             return UploadSpec(checksum=Checksum.of(checksum, BODY))
         case Constraint.METADATA:
-            return UploadSpec(metadata={"kitname": _VALUES[Constraint.METADATA][0]})
+            return UploadSpec(metadata={"kitname": _VALUES[constraint][0]})
         case Constraint.IF_ABSENT:
             return UploadSpec(if_absent=True)
-        case Constraint.CONTENT_TYPE:
-            return UploadSpec(content_type=_VALUES[constraint][0])
-        case Constraint.CACHE_CONTROL:
-            return UploadSpec(cache_control=_VALUES[constraint][0])
-        case Constraint.CONTENT_DISPOSITION:
-            return UploadSpec(content_disposition=_VALUES[constraint][0])
-        case Constraint.CONTENT_ENCODING:
-            return UploadSpec(content_encoding=_VALUES[constraint][0])
-        case Constraint.STORAGE_CLASS:
-            return UploadSpec(storage_class=_VALUES[constraint][0])
+        case _:  # the others have the name of their field
+            return UploadSpec.from_dict({constraint.value: _VALUES[constraint][0]})
 
 
 def _cases() -> Iterator[Case]:

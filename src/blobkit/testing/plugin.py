@@ -1,8 +1,8 @@
 """The opt-in pytest plugin: ``pytest -p blobkit.testing.plugin``, or ``pytest_plugins = "blobkit.testing.plugin"``.
 
 It gives the fixtures ``harness``, ``trial``, ``store``, ``clock`` and ``client``, the options ``--blobkit-store`` and
-``--blobkit-cannot-check``, and closes the run with what could not be checked and what the store does not claim. To run the suite as part
-of your own tests::
+``--blobkit-cannot-check``, and closes the run with what could not be checked and what the store does not claim. To run
+the suite as part of your own tests::
 
     # tests/test_conformance.py
     import pytest

@@ -70,10 +70,8 @@ class ConformanceReport:
 
     def lines(self) -> list[str]:
         """A summary for people: counts, then what failed, what could not be checked and how often, what is not claimed."""
-        said = [
-            f"{self.store}: {self.passed} passed, {len(self.failed)} failed, "
-            f"{len(self.not_checkable)} not checkable, in {self.seconds:.1f} s"
-        ]
+        counts = f"{self.passed} passed, {len(self.failed)} failed, {len(self.not_checkable)} not checkable"
+        said = [f"{self.store}: {counts}, in {self.seconds:.1f} s"]
         if self.usage:
             said.append(f"nothing was tested: {self.usage}")
         said += [f"failed: {note.test}: {note.reason.strip().splitlines()[-1]}" for note in self.failed]

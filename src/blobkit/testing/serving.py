@@ -35,11 +35,15 @@ class LoopbackServer:
         self._failure: BaseException | None = None
 
     def start(self, app: ASGIApp) -> None:
-        """Serve ``app``; return when it answers. Needs uvicorn (the ``local`` extra). Raises RuntimeError if it cannot start."""
+        """Serve ``app``; return when it answers. Needs uvicorn (the ``local`` extra).
+
+        Raises:
+            RuntimeError: It does not start.
+        """
         import uvicorn
 
         config = uvicorn.Config(
-            app,  # type: ignore[arg-type]  # uvicorn names the ASGI messages one by one
+            app,
             log_level="critical",
             access_log=False,
             ws="none",

@@ -22,4 +22,4 @@ for _module in _MODULES:
             if _name in __all__:
                 raise ImportError(f"two tests of the suite are called {_name}")
             globals()[_name] = _value
-            __all__.append(_name)  # noqa: PYI056
+            __all__.append(_name)

@@ -17,6 +17,7 @@ SIMPLE: Final = {"accept", "accept-language", "content-language", "range"}
 
 
 def preflight(trial: Trial, url: str, method: str, headers: list[str]) -> Answer:
+    """Ask, as a browser does, whether a request of this method with these headers may be made."""
     asked = ", ".join(sorted(name.lower() for name in headers if name.lower() not in SIMPLE))
     return trial.client.send(
         "OPTIONS",
@@ -30,6 +31,7 @@ def preflight(trial: Trial, url: str, method: str, headers: list[str]) -> Answer
 
 
 def allows(trial: Trial, answer: Answer, method: str, headers: list[str]) -> None:
+    """Assert that the preflight lets the method and the headers through."""
     assert answer.status in (200, 204), f"the preflight was answered {answer.status}"
     assert answer.headers.get("access-control-allow-origin") in ("*", trial.harness.origin)
     methods = answer.headers.get("access-control-allow-methods", "")

@@ -41,6 +41,7 @@ def send(trial: Trial, request: SignedRequest, case: Case) -> Answer:
 
 
 def changed(values: dict[str, str], case: Case) -> dict[str, str]:
+    """The headers or fields with the case's change."""
     if case.drop is not None:
         return {name: value for name, value in values.items() if value != case.drop}
     if case.swap is not None:

@@ -83,11 +83,9 @@ VERBS: Final[dict[str, Callable[[Store, str], object]]] = {
 
 @pytest.mark.parametrize("weird", REFUSED_KEYS, ids=lambda weird: weird.name)
 def test_every_verb_refuses_a_key_that_cannot_work_everywhere(trial: Trial, weird: WeirdKey) -> None:
-    store = trial.store if weird.name != "reserved" else trial.store
-    for name, verb in VERBS.items():
+    for verb in VERBS.values():
         with pytest.raises(InvalidKey):
-            verb(store, weird.key)
-            pytest.fail(f"{name} took {weird.key!r}")
+            verb(trial.store, weird.key)
 
 
 def test_the_longest_key_works_and_one_byte_more_is_refused(trial: Trial) -> None:
@@ -118,6 +116,7 @@ def test_the_curl_command_of_a_signed_request_does_what_it_says(trial: Trial, ke
 
 
 def run_curl(command: str) -> None:
+    """Run the command; it must succeed."""
     words = shlex.split(command)
     assert words[0] == "curl"
     done = subprocess.run([*words, "--noproxy", "*"], capture_output=True, timeout=60, check=False)  # noqa: S603

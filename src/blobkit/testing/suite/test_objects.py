@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -85,11 +86,12 @@ def test_a_source_that_breaks_leaves_what_was_there(trial: Trial) -> None:
 
 def test_write_refuses_data_that_break_the_spec_before_anything_is_sent(trial: Trial) -> None:
     trial.store.write("k", DATA)
-    for call in (
+    calls: tuple[Callable[[], object], ...] = (
         lambda: trial.store.write("k", OTHER, size=5),
         lambda: trial.store.write("k", OTHER, max_size=5),
         lambda: trial.store.write("k", OTHER, min_size=5000),
-    ):
+    )
+    for call in calls:
         with pytest.raises(ConstraintViolated) as found:
             call()
         assert found.value.constraint == "size"

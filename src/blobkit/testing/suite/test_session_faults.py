@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
@@ -248,7 +249,7 @@ def test_a_write_whose_reply_is_lost_is_recognised(trial: Trial) -> None:
 @pytest.mark.parametrize("call", ["head", "get", "list", "delete", "delete_many", "put", "pending"])
 def test_a_transient_error_is_told_as_one_with_where_it_happened(trial: Trial, call: str) -> None:
     store, faults = faulty(trial.open())
-    verbs = {
+    verbs: dict[str, tuple[str, Callable[[], object]]] = {
         "head": ("stat", lambda: store.stat("k")),
         "get": ("read", lambda: store.read("k")),
         "list": ("list", lambda: list(store.list())),

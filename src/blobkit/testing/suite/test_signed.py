@@ -45,6 +45,7 @@ class Shot:
     fields: Mapping[str, str] | None = field(default=None, repr=False)
 
     def fire(self, trial: Trial) -> Answer:
+        """Make the request."""
         headers, body = dict(self.headers), self.body
         if self.fields is not None:
             headers["Content-Type"], body = form_body(self.fields, body or b"")
@@ -131,6 +132,7 @@ def life_of(trial: Trial, wanted: timedelta) -> timedelta:
 
 
 def assert_refused(shot: Shot, answer: Answer) -> None:
+    """Assert that a request was refused and changed nothing."""
     assert answer.refused, f"{shot.method} was answered {answer.status}, not refused"
     assert answer.status not in shot.good
     assert not shot.happened(answer), "the request was refused, and took effect all the same"
