@@ -130,8 +130,8 @@ class _Run:
 
     def fetch(self, range_size: int, concurrency: int) -> None:
         """The first range tells size and etag; the others follow in parallel, pinned to that etag."""
-        self._range(0, range_size)
-        rest = range(range_size, self.size, range_size)
+        reached = self._range(0, range_size)
+        rest = range(reached, self.size, range_size)
         if not rest:
             return
         queue: Iterator[int] = iter(rest)
@@ -163,14 +163,17 @@ class _Run:
         if first:
             raise first[0]
 
-    def _range(self, begin: int, end: int) -> None:
-        """Fetch ``[begin, end)``; after a failure go on where it broke off."""
+    def _range(self, begin: int, end: int) -> int:
+        """Fetch ``[begin, end)``, after a failure go on where it broke off; returns how far the bytes are now.
+
+        That is the whole object's size where the storage sends no ranges.
+        """
         at, attempt = begin, 1
         while True:
             reached, error, asked = self._once(at, end)
             if error is None:
                 self._meter.done()
-                return
+                return reached
             attempt = 1 if reached > at else attempt
             at = reached
             seconds = self._patience.wait(attempt, error, asked)
