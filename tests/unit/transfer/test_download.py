@@ -111,7 +111,7 @@ def test_wrong_bytes_never_become_the_file(storage: Storage, tmp_path: Path) -> 
 def test_a_refusal_leaves_nothing_and_shows_no_signature(
     storage: Storage, tmp_path: Path, fault: Fault, error: type[errors.BlobkitError]
 ) -> None:
-    storage.faults.extend([fault] * 3)
+    storage.faults.extend((fault, fault, fault))
     with pytest.raises(error) as caught:
         download(url(storage), tmp_path / "f", patience=Patience(retries=2), sleep=lambda seconds: None)
     assert SIGNATURE not in repr(caught.value) + repr(vars(caught.value))

@@ -27,6 +27,7 @@ from .storage import SIGNATURE, Fault, Storage, serving
 
 LATER = datetime.now(UTC) + timedelta(hours=1)
 DATA = os.urandom(100_000)
+_MANY: list[Fault] = ["503"] * 50
 LIMITS = ChunkLimits(min_chunk=1, max_count=1000)
 
 
@@ -106,7 +107,7 @@ def test_only_what_is_missing_moves(storage: Storage) -> None:
 
 @pytest.mark.parametrize("fault", ["503", "429", "drop", "drop-after"])
 def test_a_passing_failure_is_tried_again(storage: Storage, fault: Fault) -> None:
-    storage.faults.extend([fault, fault])
+    storage.faults.extend((fault, fault))
     waits = Waits()
     result = upload(DATA, parts(storage), sleep=waits, concurrency=1)
     assert assembled(storage) == DATA
@@ -131,7 +132,7 @@ def test_a_refusal_is_final(storage: Storage, fault: Fault, error: type[errors.B
 
 
 def test_patience_ends(storage: Storage) -> None:
-    storage.faults.extend(["503"] * 50)
+    storage.faults.extend(_MANY)
     with pytest.raises(errors.Unavailable):
         upload(DATA, parts(storage), sleep=Waits(), patience=Patience(retries=3), concurrency=1)
     assert len(storage.requests) == 4
@@ -281,7 +282,7 @@ def test_no_signature_reaches_an_error_or_a_log(
 ) -> None:
     import traceback
 
-    storage.faults.extend([fault] * 3)
+    storage.faults.extend((fault, fault, fault))
     with caplog.at_level(logging.WARNING), pytest.raises(errors.BlobkitError) as caught:
         upload(DATA, parts(storage), sleep=Waits(), patience=Patience(retries=2), concurrency=1)
     shown = "".join(traceback.format_exception(caught.value)) + repr(vars(caught.value)) + caplog.text
