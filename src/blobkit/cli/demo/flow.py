@@ -99,7 +99,8 @@ def tell(story: Story, ways: Ways) -> None:
             closing.callback(stop)
         again = closing.enter_context(ways.place.afresh())
         session, left = _begin_and_crash(story, ways, key)
-        closing.callback(lambda: store.delete(key))
+        purge = store.capabilities.has(Feature.VERSIONS)
+        closing.callback(lambda: store.delete(key, purge_versions=purge))
         closing.callback(session.abort)
         session = again.resume_upload(
             session.token.reveal(), owner=_OWNER
