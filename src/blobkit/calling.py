@@ -220,6 +220,11 @@ class Calls:
             raise
         return info if info.upload_id == upload_id else None
 
+    def delete_exactly(self, info: BlobInfo) -> None:
+        """Delete this very content and nothing else: its version where there are versions, so that no marker hides it."""
+        version = info.version if self.capabilities.has(Feature.VERSIONS) else None
+        self.backend.delete(info.key, pin=info.pin if self.pins else None, version=version)
+
     def digest(self, info: BlobInfo, algorithm: str) -> Checksum:
         """The object's checksum: the provider's own if it keeps one, else computed from its bytes, pinned."""
         stored = info.checksums.get(algorithm)

@@ -313,7 +313,7 @@ class Store:
             broken = quick or ops.violations(info, spec, spec.constraints & {Constraint.CHECKSUM}, digest)
             if broken:
                 if delete_on_violation:
-                    backend.delete(info.key, pin=info.pin)
+                    self._calls.delete_exactly(info)
                 raise broken[0]
             return self._calls.to_relative(info)
 
@@ -453,7 +453,7 @@ class Store:
             with self._calls.calling("sweep_uploads", None) as backend:
                 for left in list(backend.list(self._calls.root + STAGING)):
                     if isinstance(left, BlobInfo) and left.modified < limit:
-                        backend.delete(left.key, pin=left.pin if self._calls.pins else None)
+                        self._calls.delete_exactly(left)
                         key = self._calls.relative(left.key)
                         swept.append(PendingUpload(key, left.upload_id or "", left.modified, left.size))
         return swept
