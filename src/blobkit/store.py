@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -37,6 +37,7 @@ from blobkit.sources import Uploadable, opened, opened_data, spooled
 from blobkit.spec import Constraint, Enforcement, MiB, UploadSpec
 
 if TYPE_CHECKING:
+    from blobkit.events.model import BlobEvent
     from blobkit.plans import UploadPlan
 
 __all__ = ["Store"]
@@ -102,6 +103,15 @@ class Store:
         """
         self._calls.check_open("data_plane")
         return self._calls.backend.data_plane(edge=edge)
+
+    def subscribe(self, listener: Callable[[BlobEvent], None]) -> Callable[[], None] | None:
+        """Call ``listener`` after each change that this process makes, where the provider is embedded.
+
+        Returns:
+            How to stop that; None where events come from a queue or a webhook instead.
+        """
+        self._calls.check_open("subscribe")
+        return self._calls.backend.subscribe(listener)
 
     # --- signed requests ---
 

@@ -94,7 +94,7 @@ def tell(story: Story, ways: Ways) -> None:
     store = ways.place.store
     key = f"blobkit-demo/{uuid.uuid4().hex}/{ways.file.name}"
     with ExitStack() as closing:
-        stop = store._calls.backend.subscribe(ways.events.append)
+        stop = store.subscribe(ways.events.append)
         if stop is not None:
             closing.callback(stop)
         again = closing.enter_context(ways.place.afresh())
