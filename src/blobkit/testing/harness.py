@@ -184,6 +184,8 @@ class Harness:
         finally:
             self._served.close()
             self._served = None
+            for client in self.clients or ():
+                client.close()
             if self._server is not None:
                 self._server.close()
                 self._server = None
