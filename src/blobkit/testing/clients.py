@@ -66,6 +66,7 @@ class Client(Protocol):
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
         """Make one request, exactly with these headers and what the stack adds by itself; return whatever is answered."""
+        ...
 
     def close(self) -> None:
         """Close the connections that are kept open."""

@@ -74,6 +74,7 @@ class Opener(Protocol):
         self, prefix: str, *, clock: Callable[[], datetime] | None, endpoint: str | None, sealing: Keyring
     ) -> Store:
         """The store on exactly this prefix of the same bucket; ``endpoint`` is where the kit serves its data plane."""
+        ...
 
 
 @dataclass(eq=False)

@@ -336,7 +336,7 @@ class ToyHarness(Harness):
 
     def __init__(self, manner: Manner, without: frozenset[str] = frozenset()) -> None:
         self.toy = Toy(wide=manner == "blocks", last_chunk=manner == "bearer", without=without)
-        self.manner = manner
+        self.manner: Manner = manner
         self.http = ToyHttp(self.toy)
         enforces = (
             everything_but("head", "signed_headers", "unsigned_headers") if manner == "blocks" else everything_but()

@@ -15,11 +15,12 @@ pytest.register_assert_rewrite(
     "blobkit.testing.trial", "blobkit.testing.executor", *(f"{__name__}.{name}" for name in _MODULES)
 )
 
-__all__: list[str] = []
 for _module in _MODULES:
     for _name, _value in vars(importlib.import_module(f"{__name__}.{_module}")).items():
         if _name.startswith("test_"):
-            if _name in __all__:
+            if _name in globals():
                 raise ImportError(f"two tests of the suite are called {_name}")
             globals()[_name] = _value
-            __all__.append(_name)
+
+# Only the tests: a star import would bring the names above along, and modules that are called like tests.
+__all__ = [_name for _name in list(globals()) if _name.startswith("test_") and _name not in _MODULES]
