@@ -28,18 +28,22 @@ class Session(Protocol):
     @property
     def chunks(self) -> ChunkPlan:
         """How the object is cut."""
+        ...
 
     @property
     def sequential(self) -> bool:
         """Whether chunks must be sent in order, one at a time."""
+        ...
 
     def status(self) -> SessionStatus:
         """What the provider holds."""
+        ...
 
     def sign_chunks(
         self, numbers: Iterable[int] | None = None, *, expires_in: timedelta | None = None
     ) -> Sequence[SignedChunk]:
         """Requests for these chunks."""
+        ...
 
 
 @dataclass(slots=True)
