@@ -85,6 +85,8 @@ def classify(error: Exception) -> Classified | None:
     if isinstance(error, Refused):
         return _answered(error.status, error.code_name, error.said)
     module, name = type(error).__module__, type(error).__name__
+    if module.startswith("google.auth.") and getattr(error, "retryable", False):
+        return Classified(Unavailable, "no access token can be had just now", code=name, retryable=True)
     if module.startswith("google.auth."):
         kind, hint = _AUTH.get(name, (BlobkitError, None))
         return Classified(kind, f"authentication failed: {name}", code=name, hint=hint)
