@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from blobkit.testing import Harness
-from blobkit.testing.suite import *  # noqa: F403 - each test of the suite, by its name
+from blobkit.testing.suite import *
 
 pytest_plugins = "blobkit.testing.plugin"
 

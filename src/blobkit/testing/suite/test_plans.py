@@ -125,3 +125,6 @@ class _Counting:
         self._left -= 1
         assert self._left >= 0, "a chunk was sent that was there already"
         return self._inner.send(method, url, headers, body)
+
+    def close(self) -> None:
+        """The client within is another's."""
