@@ -24,6 +24,7 @@ from blobkit.session import UploadSession
 from blobkit.store import Store
 
 if TYPE_CHECKING:
+    from blobkit.blobs import Pin
     from blobkit.events.model import BlobEvent
 
 __all__ = ["AsyncFile", "AsyncKit", "AsyncStore", "AsyncUploadSession", "load", "open_store"]
@@ -241,9 +242,9 @@ class AsyncStore:
     list = _paged(Store.list)
     list_dir = _paged(Store.list_dir)
 
-    async def open(self, key: str) -> AsyncFile:
-        """The object as a read-only seekable file, pinned to what it was at opening. Raises BlobNotFound."""
-        return AsyncFile(await asyncio.to_thread(self.store.open, key))
+    async def open(self, key: str, *, pin: Pin | None = None) -> AsyncFile:
+        """The object as a read-only seekable file, pinned. Raises BlobNotFound, PreconditionFailed."""
+        return AsyncFile(await asyncio.to_thread(self.store.open, key, pin=pin))
 
     copy = _threaded(Store.copy)
     promote = _threaded(Store.promote)

@@ -578,14 +578,20 @@ class Store:
             with stream:
                 return stream.read()
 
-    def open(self, key: str) -> BinaryIO:
-        """The object as a read-only seekable file, read by ranges, pinned to what it was at opening.
+    def open(self, key: str, *, pin: Pin | None = None) -> BinaryIO:
+        """The object as a read-only seekable file, read by ranges, pinned to what it is at opening.
+
+        Args:
+            pin: Exactly this content: its version, where there are versions, even when it is not the current one any more.
 
         Raises:
-            BlobNotFound; later, while reading, PreconditionFailed when the object was replaced.
+            BlobNotFound.
+            PreconditionFailed: The object at the key is not the pinned one; while reading, when it was replaced.
         """
         with self._calls.calling("open", key) as backend:
-            info = backend.head(self._calls.full(key))
+            info = backend.head(self._calls.full(key), version=pin.version if pin else None)
+            if pin is not None and pin.etag is not None and pin.etag != info.etag:
+                raise PreconditionFailed("the object at the key is another than the pinned one")
             return io.BufferedReader(BlobFile(self._calls, info), buffer_size=MiB)
 
     def write(
