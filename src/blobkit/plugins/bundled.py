@@ -11,10 +11,12 @@ from typing import Final
 STORES: Final[dict[str, str]] = {
     "local": "blobkit_local.plugin:plugin",
     "memory": "blobkit_local.plugin:memory_plugin",
+    "s3": "blobkit_aws.plugin:plugin",
 }
 
 PROVIDERS: Final[dict[str, str]] = {
     "local": "local",
     "memory": "memory",
+    "s3": "s3",
 }
 """Provider name, as it stands in a dict, to scheme."""

@@ -142,13 +142,7 @@ def aws_address(
     Raises:
         ConfigError: What does not exist: FIPS in China, dual-stack in an isolated partition, path style for access points.
     """
-    suffix, dual = next((host, two) for start, host, two in _PARTITIONS if region.startswith(start))
-    if fips and region.startswith(_NO_FIPS):
-        raise ConfigError(f"S3 has no FIPS endpoints in {region}")
-    if dual_stack:
-        if dual is None:
-            raise ConfigError(f"S3 has no dual-stack endpoints in {region}")
-        suffix = dual
+    suffix = _suffix(region, dual_stack, fips)
     stack, fips_mark = (".dualstack" if dual_stack else ""), ("-fips" if fips else "")
     if arn := parse_arn(bucket):
         if style == "path":
@@ -166,6 +160,17 @@ def aws_address(
         return Address("https", f"{bucket}.s3express{fips_mark}-{zone}{stack}.{region}.{suffix}")
     host = f"s3{fips_mark}{stack}.{region}.{suffix}"
     return _styled("https", host, "", bucket, style or ("virtual" if is_host_name(bucket) else "path"))
+
+
+def _suffix(region: str, dual_stack: bool, fips: bool) -> str:
+    suffix, dual = next((host, two) for start, host, two in _PARTITIONS if region.startswith(start))
+    if fips and region.startswith(_NO_FIPS):
+        raise ConfigError(f"S3 has no FIPS endpoints in {region}")
+    if not dual_stack:
+        return suffix
+    if dual is None:
+        raise ConfigError(f"S3 has no dual-stack endpoints in {region}")
+    return dual
 
 
 def at_endpoint(endpoint: str, bucket: str, *, style: Style) -> Address:

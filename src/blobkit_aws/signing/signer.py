@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Protocol
@@ -12,11 +12,11 @@ from blobkit.blobs import Checksum
 from blobkit.chunking import Chunk
 from blobkit.errors import InvalidKey, UnenforceableConstraint
 from blobkit.signed import ChunkTemplate, RequestTemplate, SignedChunk, SignedRequest
-from blobkit.spec import Route
+from blobkit.spec import Constraint, Route
 from blobkit_aws.signing.encoding import encode_key
 from blobkit_aws.signing.endpoints import Address
 from blobkit_aws.signing.post import FORM_TOKEN, iso, sign_policy
-from blobkit_aws.signing.shapes import checksum_header, form_parts, put_headers
+from blobkit_aws.signing.shapes import form_parts, put_headers
 from blobkit_aws.signing.sigv4 import SESSION_TOKEN, Credentials, QuerySigner, Scope, SignedHeaders, exact_headers
 
 __all__ = ["S3Signer", "Site"]
@@ -65,6 +65,8 @@ class Site:
         kind: ``s3``, ``express`` (a directory bucket) or ``multi_region`` (a Multi-Region Access Point).
         max_life: The longest life of a signature, seconds.
         headers: Sent and signed with every upload: encryption, access control, tags.
+        put_checksums: The checksums that the service compares on a PUT; None: not known, whoever asserts them has all.
+        form_checksums: The same of a form.
     """
 
     bucket: str
@@ -73,6 +75,8 @@ class Site:
     kind: str = "s3"
     max_life: int = 604_800
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    put_checksums: frozenset[str] | None = None
+    form_checksums: frozenset[str] | None = None
 
 
 class S3Signer:
@@ -125,6 +129,7 @@ class S3Signer:
         return tuple(made)
 
     def _prepare(self, order: UploadOrder, start: int, end: int) -> tuple[int, int, _Prepared, RequestTemplate]:
+        _check_checksum(order, self._site.put_checksums)
         begin, lifetime = self._dates(start, end)
         sent, length = put_headers(order)
         if self._site.headers:
@@ -142,6 +147,7 @@ class S3Signer:
     def _form(self, key: str, order: UploadOrder, start: int, end: int) -> SignedRequest:
         if "${filename}" in key:
             raise InvalidKey("S3 would put the client's file name for ${filename} in a form's key", key=key)
+        _check_checksum(order, self._site.form_checksums)
         begin, _ = self._dates(start, end)
         fields, conditions = form_parts(order)
         own = _form_fields(self._site.headers)
@@ -183,42 +189,30 @@ class S3Signer:
     def chunks(
         self, state: SessionState, chunks: Sequence[Chunk], checksums: Mapping[int, Checksum], start: int, end: int
     ) -> Sequence[SignedChunk]:
-        """See Signer. A chunk of a known size is bound to it: a leaked URL cannot write more."""
+        """See Signer. A chunk of a known size is bound to it: a leaked URL cannot write more.
+
+        There are no checksums: S3 compares that of a part only when its upload was created for the algorithm, and
+        ``chunk_checksums`` is not declared.
+        """
         begin, lifetime = self._dates(start, end)
         path = f"{self._base}{encode_key(state.key)}"
         exact = state.plan.size is not None
-        sizes: dict[int, _Prepared] = {}
+        urls: dict[int, Callable[[int], str]] = {}
         made: list[SignedChunk] = []
         size, url = -1, None
         for chunk in chunks:
-            if checksums and (checksum := checksums.get(chunk.number)) is not None:
-                header = _chunk_checksum(checksum)
-                signed = self._part(path, state, begin, lifetime, chunk.size if exact else None, header)
-                made.append(SignedChunk(_CHUNK, signed.url(chunk.number), end, chunk, MappingProxyType(dict([header]))))
-                continue
             if url is None or (exact and chunk.size != size):
                 size = chunk.size
-                prepared = sizes.get(size)
-                if prepared is None:
-                    prepared = sizes[size] = self._part(path, state, begin, lifetime, size if exact else None)
-                url = prepared.url
+                url = urls.get(size)
+                if url is None:
+                    url = urls[size] = self._part(path, state, begin, lifetime, size if exact else None).url
             made.append(SignedChunk(_CHUNK, url(chunk.number), end, chunk))
         return tuple(made)
 
-    def _part(
-        self,
-        path: str,
-        state: SessionState,
-        begin: int,
-        lifetime: int,
-        size: int | None,
-        header: tuple[str, str] | None = None,
-    ) -> _Prepared:
+    def _part(self, path: str, state: SessionState, begin: int, lifetime: int, size: int | None) -> _Prepared:
         signed = [self._host]
         if size is not None:
             signed.append(("content-length", str(size)))
-        if header is not None:
-            signed.append(header)
         return self._presigns.of_part(path, state.provider_id, begin, lifetime, headers=exact_headers(signed))
 
 
@@ -246,16 +240,17 @@ def _overrides(order: DownloadOrder) -> list[tuple[str, str]]:
     return [(name, value) for name, value in given if value is not None]
 
 
-def _chunk_checksum(checksum: Checksum) -> tuple[str, str]:
-    """Content-MD5 is compared on every part; x-amz-checksum-* only in sessions that were started for that algorithm."""
-    if checksum.algorithm != "md5":
-        raise UnenforceableConstraint(
-            "checksum",
-            provider="s3",
-            alternatives=('Checksum.of("md5", …): S3 compares it with every part',),
-            why=f"a part is compared with a {checksum.algorithm} only when its upload was created for it",
-        )
-    return checksum_header(checksum)
+def _check_checksum(order: UploadOrder, known: frozenset[str] | None) -> None:
+    """Of several algorithms, a service compares some."""
+    checksum = order.spec.checksum
+    if checksum is None or known is None or checksum.algorithm in known or not order.binds(Constraint.CHECKSUM):
+        return
+    raise UnenforceableConstraint(
+        "checksum",
+        provider="s3",
+        alternatives=(f"another algorithm: {', '.join(sorted(known))}", "start_upload(), whose complete() verifies it"),
+        why=f"this service does not compare a {checksum.algorithm}",
+    )
 
 
 def _form_fields(headers: Mapping[str, str]) -> dict[str, str]:

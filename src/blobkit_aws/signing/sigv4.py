@@ -258,8 +258,10 @@ class QuerySigner:
     def _authorization(self, second: _Second, lifetime: int, names: str) -> tuple[str, str]:
         """The parameters of the signature, before and after the place of a token in their order by name."""
         return (
-            f"X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential={second.credential}"
-            f"&X-Amz-Date={second.moment.stamp}&X-Amz-Expires={lifetime}",
+            (
+                f"X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential={second.credential}"
+                f"&X-Amz-Date={second.moment.stamp}&X-Amz-Expires={lifetime}"
+            ),
             f"&X-Amz-SignedHeaders={_encoded_names(names)}",
         )
 

@@ -92,7 +92,7 @@ REGIONS: Final = (
     "us-iso-east-1",
 )
 
-text = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",), min_codepoint=32), min_size=1, max_size=40)
+text = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"], min_codepoint=32), min_size=1, max_size=40)
 keys = st.one_of(
     text,
     st.from_regex(r"[A-Za-z0-9_\-.~/]{1,60}", fullmatch=True),

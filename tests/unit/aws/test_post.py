@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.aws import oracle
 from tests.unit.aws.oracle import EXAMPLE
 
-from blobkit_aws.signing.post import iso, sign_policy
+from blobkit_aws.signing.post import Condition, iso, sign_policy
 from blobkit_aws.signing.sigv4 import Credentials, Scope, hmac_sha256, signing_key
 
 fields = st.dictionaries(
@@ -34,7 +34,7 @@ fields = st.dictionaries(
 def test_a_form_is_botocores_byte_for_byte(
     credentials: Credentials, region: str, start: int, sent: dict[str, str], most: int, express: bool
 ) -> None:
-    conditions = [
+    conditions: list[Condition] = [
         {"bucket": "media"},
         *({name: value} for name, value in sent.items()),
         ["content-length-range", 0, most],
