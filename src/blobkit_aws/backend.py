@@ -37,7 +37,7 @@ class S3Backend(Backend):
     def __init__(self, config: S3Config, context: OpenContext) -> None:
         self.config = config
         self.sdk = Sdk(config, context)
-        self.capabilities = capabilities(config.profile, public=config.public)
+        self.capabilities = capabilities(config.profile, public=config.public, versioning=config.versioning)
         self._bucket = config.bucket
         self._site = Site(
             bucket=config.bucket,

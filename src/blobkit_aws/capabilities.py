@@ -21,6 +21,7 @@ _HEADERS = (
     Constraint.CONTENT_DISPOSITION,
     Constraint.CONTENT_ENCODING,
 )
+_STORED = (Constraint.CACHE_CONTROL, Constraint.CONTENT_DISPOSITION, Constraint.CONTENT_ENCODING)
 
 
 def _verdict(known: bool | None, who: Enforcement) -> Verdict:
@@ -38,6 +39,8 @@ def _enforces(profile: Profile) -> dict[tuple[Route, Constraint], Verdict]:
     for constraint in _HEADERS:
         cells[Route.PUT, constraint] = put
         cells[Route.POST, constraint] = form
+        if form and constraint in _STORED:
+            cells[Route.POST, constraint] = _verdict(profile.form_headers, _SIGNED)
         cells[Route.CHUNKED, constraint] = _PROVIDER  # said by the service itself, at the start
     for route, who in ((Route.PUT, _SIGNED), (Route.POST, _SIGNED), (Route.CHUNKED, _PROVIDER)):
         cells[route, Constraint.STORAGE_CLASS] = _verdict(profile.storage_class, who)
@@ -60,12 +63,13 @@ def _enforces(profile: Profile) -> dict[tuple[Route, Constraint], Verdict]:
     return cells
 
 
-def capabilities(profile: Profile, *, public: bool) -> Capabilities:
+def capabilities(profile: Profile, *, public: bool, versioning: bool | None) -> Capabilities:
     """What a store of this profile can do.
 
     Args:
         profile: The service.
         public: Whether the user says that everybody may read.
+        versioning: Whether the bucket keeps versions; None when the user does not say.
     """
     features: dict[Feature, bool | None] = {
         Feature.SIGN_UPLOAD: True,
@@ -82,7 +86,7 @@ def capabilities(profile: Profile, *, public: bool) -> Capabilities:
         Feature.COPY: profile.copy,
         Feature.COPY_IF_ABSENT: profile.copy_if_absent,
         Feature.DELETE_PINNED: profile.delete_pinned,
-        Feature.VERSIONS: profile.versions,
+        Feature.VERSIONS: False if profile.versions is False else versioning,
         Feature.ORDERED_LIST: profile.ordered,
         Feature.START_AFTER: profile.start_after,
         Feature.LIST_DIR: True,

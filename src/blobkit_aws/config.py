@@ -36,6 +36,7 @@ OPTIONS: Final = (
     Option("secret_access_key", Kind.SECRET, "The key; else AWS_SECRET_ACCESS_KEY."),
     Option("session_token", Kind.SECRET, "The token of temporary credentials; else AWS_SESSION_TOKEN."),
     Option("aws_profile", Kind.TEXT, "A profile of ~/.aws/config for the SDK's chain."),
+    Option("versioning", Kind.FLAG, "Whether the bucket keeps versions; unset: not known."),
     Option("sse", Kind.CHOICE, "Encryption of everything stored.", None, ("AES256", "aws:kms", "aws:kms:dsse")),
     Option("sse_kms_key_id", Kind.TEXT, "The key of KMS, with sse=aws:kms."),
     Option("acl", Kind.TEXT, "A canned ACL of everything stored."),
@@ -58,6 +59,7 @@ class S3Config:
         style: How the server addresses the bucket.
         address: Where clients find the bucket.
         public: Whether everybody may read.
+        versioning: Whether the bucket keeps versions; None: not known.
         static: Keys that were given, or are in the environment; None: the SDK's chain.
         aws_profile: For the SDK's chain.
         headers: Sent with everything that is stored: encryption, access control, tags.
@@ -71,6 +73,7 @@ class S3Config:
     style: Style | None
     address: Address
     public: bool = False
+    versioning: bool | None = None
     dual_stack: bool = False
     fips: bool = False
     static: Credentials | None = None
@@ -121,6 +124,7 @@ def read_config(config: StoreConfig, env: Mapping[str, str]) -> S3Config:
         style=style if endpoint is None else style or profile.style,
         address=_address(config, bucket, region, endpoint, style, profile),
         public=config.flag("public"),
+        versioning=None if config.text("versioning") is None else config.flag("versioning"),
         dual_stack=dual_stack,
         fips=fips,
         static=_static(config, env),

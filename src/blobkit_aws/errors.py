@@ -183,7 +183,7 @@ def _answered(error: ClientError) -> Classified:
     said = error.response.get("Error", {})
     meta = error.response.get("ResponseMetadata", {})
     status = meta.get("HTTPStatusCode")
-    code, message = str(said.get("Code", "")), str(said.get("Message", ""))
+    code, message = str(said.get("Code") or ""), str(said.get("Message") or "")
     row = _CODES.get(code)
     if row is None:
         row = _STATUSES.get(status or 0) or _Row(Unavailable if (status or 0) >= 500 else InvalidArgument)

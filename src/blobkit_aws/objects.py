@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 
-from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ClientError
 
 from blobkit.backend import Classified
 from blobkit.blobs import BlobInfo, DeleteResult, Pin, Prefix
@@ -14,7 +14,16 @@ from blobkit.errors import BlobkitError, PreconditionFailed
 from blobkit.spec import UploadSpec
 from blobkit_aws.config import S3Config
 from blobkit_aws.errors import already_exists, classify, code_of
-from blobkit_aws.shaping import Body, blob_info, checksum_params, listed_info, own_params, pinned, stored_params
+from blobkit_aws.shaping import (
+    Body,
+    blob_info,
+    check_body,
+    checksum_params,
+    listed_info,
+    own_params,
+    pinned,
+    stored_params,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -100,8 +109,9 @@ class S3Objects:
             params["IfNoneMatch"] = "*"
         if if_match is not None:
             etag = if_match.etag or self.head(key, version=if_match.version).etag
-            params["IfMatch"] = f'"{etag}"'
+            params["IfMatch"] = etag if self._profile.bare_etags else f'"{etag}"'
         source = Body(body, size)
+        check_body(source, spec, self._profile)
         try:
             answer = self._client.put_object(
                 Bucket=self._bucket, Key=key, Body=cast("IO[bytes]", source), ContentLength=size, **params
@@ -112,10 +122,9 @@ class S3Objects:
             if if_match is not None and code_of(error) in ("NoSuchKey", "404"):
                 raise PreconditionFailed("there is no object any more", code="NoSuchKey", http_status=404) from error
             raise
-        except HTTPClientError as error:
-            inner = error.kwargs.get("error")
-            if isinstance(inner, BlobkitError):  # the body ended early
-                raise inner from error
+        except Exception as error:
+            if source.failure is not None:
+                raise source.failure from error
             raise
         self._seen = True
         version = answer.get("VersionId")

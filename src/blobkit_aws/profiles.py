@@ -34,6 +34,7 @@ class Profile:
         form: POST policies.
         put_checksums: Checksums that it compares when they are signed into a PUT.
         form_checksums: The same for the fields of a form.
+        form_headers: Whether a form's Cache-Control, Content-Disposition and Content-Encoding are stored.
         signed_headers: Whether a PUT is bound to the headers that are signed, metadata included.
         put_if_absent: ``If-None-Match: *`` on a PUT.
         if_match: ``If-Match`` on a PUT.
@@ -43,7 +44,8 @@ class Profile:
         copy: CopyObject, and UploadPartCopy for what is larger.
         copy_if_absent: ``If-None-Match: *`` on CopyObject.
         delete_pinned: ``If-Match`` on DeleteObject.
-        versions: Whether an object's version can be named.
+        versions: Whether there are buckets that keep versions.
+        bare_etags: Whether ``If-Match`` of a PUT wants its etag without quotes.
         list_uploads: ListMultipartUploads by prefix.
         overrides: ``response-*`` parameters of a GET.
         ordered: Whether listings are in the order of the keys' bytes.
@@ -64,6 +66,7 @@ class Profile:
     form: Known = None
     put_checksums: frozenset[str] | None = None
     form_checksums: frozenset[str] | None = None
+    form_headers: Known = True
     signed_headers: Known = True
     put_if_absent: Known = None
     if_match: Known = None
@@ -74,6 +77,7 @@ class Profile:
     copy_if_absent: Known = None
     delete_pinned: Known = None
     versions: Known = None
+    bare_etags: bool = False
     list_uploads: Known = True
     overrides: Known = True
     ordered: Known = True
@@ -155,7 +159,9 @@ PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
                 copy_if_absent=False,
                 delete_pinned=False,
                 commit_if_absent=False,
+                form_headers=None,
                 versions=True,
+                bare_etags=True,
             ),
             # https://developers.cloudflare.com/r2/api/s3/api/
             Profile(

@@ -9,11 +9,22 @@ from typing import IO, Any, Final
 from urllib.parse import unquote
 
 from blobkit.blobs import CHECKSUM_SIZES, UPLOAD_ID_KEY, BlobInfo, Checksum, Pin
-from blobkit.errors import SourceChanged
+from blobkit.errors import ChecksumMismatch, SourceChanged
+from blobkit.hashing import hasher
 from blobkit.spec import UploadSpec
 from blobkit_aws.profiles import Profile
 
-__all__ = ["Body", "blob_info", "listed_info", "own_params", "pinned", "stored_params"]
+__all__ = [
+    "Body",
+    "blob_info",
+    "check_body",
+    "checksum_params",
+    "decoded",
+    "listed_info",
+    "own_params",
+    "pinned",
+    "stored_params",
+]
 
 _FIELDS: Final = (
     ("ContentType", "content_type"),
@@ -31,13 +42,18 @@ _OWN: Final[Mapping[str, str]] = {
 
 
 class Body:
-    """Exactly ``size`` bytes of a file from where it stands; an end before that is SourceChanged, and nothing is stored."""
+    """Exactly ``size`` bytes of a file from where it stands; an end before that is SourceChanged, and nothing is stored.
+
+    Attributes:
+        failure: What reading raised.
+    """
 
     def __init__(self, file: IO[bytes], size: int) -> None:
         self._file = file
         self._size = size
         self._start = file.tell()
         self._at = 0
+        self.failure: Exception | None = None
 
     def __len__(self) -> int:
         return self._size
@@ -47,9 +63,13 @@ class Body:
         left = self._size - self._at
         if amount is None or amount < 0 or amount > left:
             amount = left
-        data = self._file.read(amount)
-        if amount and not data:
-            raise SourceChanged(f"the source ended after {self._at} of {self._size} bytes")
+        try:
+            data = self._file.read(amount)
+            if amount and not data:
+                raise SourceChanged(f"the source ended after {self._at} of {self._size} bytes")
+        except Exception as error:
+            self.failure = error  # the SDK may raise something else instead
+            raise
         self._at += len(data)
         return data
 
@@ -90,6 +110,19 @@ def checksum_params(spec: UploadSpec, profile: Profile) -> dict[str, Any]:
     return {f"Checksum{checksum.algorithm.upper()}": checksum.base64}
 
 
+def check_body(body: Body, spec: UploadSpec, profile: Profile) -> None:
+    """Compare the caller's checksum here where the service would not. Raises ChecksumMismatch before anything is sent."""
+    checksum = spec.checksum
+    if checksum is None or checksum.algorithm in (profile.put_checksums or ()):
+        return
+    digest = hasher(checksum.algorithm)
+    while block := body.read(1 << 20):
+        digest.update(block)
+    body.seek(0)
+    if not checksum.same_as(Checksum(checksum.algorithm, digest.digest())):
+        raise ChecksumMismatch(f"the data have another {checksum.algorithm}")
+
+
 def pinned(pin: Pin | None, version: str | None = None) -> dict[str, Any]:
     """Parameters by which a read is of one content."""
     params: dict[str, Any] = {}
@@ -118,7 +151,7 @@ def blob_info(key: str, answer: Mapping[str, Any], size: int | None = None) -> B
         cache_control=answer.get("CacheControl"),
         content_disposition=answer.get("ContentDisposition"),
         content_encoding=answer.get("ContentEncoding"),
-        storage_class=answer.get("StorageClass"),
+        storage_class=answer.get("StorageClass") or "STANDARD",  # the one that HEAD and GET leave out
         upload_id=upload_id,
     )
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Final
 
 import pytest
+from tests.servers.processes import ENVIRONMENT, free_port
+from tests.servers.rclone import rclone
 
 from blobkit.testing import Harness, everything_but
 from blobkit.testing.suite import *
-from tests.servers.processes import ENVIRONMENT, free_port
-from tests.servers.rclone import rclone
 
 pytest_plugins = "blobkit.testing.plugin"
 

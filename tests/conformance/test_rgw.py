@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import Final
 
 import pytest
+from tests.servers.processes import free_port
 
 from blobkit.testing import Harness, everything_but
 from blobkit.testing.suite import *
-from tests.servers.processes import free_port
 
 pytest_plugins = "blobkit.testing.plugin"
 
@@ -45,7 +45,8 @@ def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
         client.put_bucket_cors(Bucket=request.param, CORSConfiguration={"CORSRules": [rule]})  # type: ignore[list-item]
         if request.param == "versioned":
             client.put_bucket_versioning(Bucket="versioned", VersioningConfiguration={"Status": "Enabled"})
-        options = f"?profile=ceph&endpoint={ENDPOINT}"
+        versioning = "on" if request.param == "versioned" else "off"
+        options = f"?profile=ceph&endpoint={ENDPOINT}&versioning={versioning}"
         stranger = "&access_key_id=strangerkey&secret_access_key_env=STRANGER"
         patch.setenv("STRANGER", "strangersecret")
         patch.setenv("NOBODY", "nobodysecret")

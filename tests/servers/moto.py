@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import boto3
-
 from tests.servers.processes import ENVIRONMENT, beside_python, free_port, running
 
 __all__ = ["moto"]

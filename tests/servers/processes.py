@@ -57,5 +57,9 @@ def running(command: Sequence[str], port: int, log: Path, env: Mapping[str, str]
                 process.wait()
 
 
-ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "testkey", "AWS_SECRET_ACCESS_KEY": "testsecret", "AWS_EC2_METADATA_DISABLED": "true"}
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "testkey",
+    "AWS_SECRET_ACCESS_KEY": "testsecret",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
 """The keys that the test servers know."""

@@ -23,7 +23,7 @@ EXAMPLE: Final = Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxR
 @contextmanager
 def at(epoch: int) -> Any:
     """botocore's clock stands at this time."""
-    with mock.patch.object(botocore.auth, "get_current_datetime", lambda: datetime.fromtimestamp(epoch, UTC)):
+    with mock.patch.object(botocore.auth, "get_current_datetime", return_value=datetime.fromtimestamp(epoch, UTC)):
         yield
 
 

@@ -78,26 +78,23 @@ def test_every_field_that_is_sent_stands_in_the_policy() -> None:
 
 def test_the_example_of_the_documentation_has_its_signature() -> None:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-post-example.html: the policy as it stands there, CRLF lines."""
-    policy = "\r\n".join(
-        [
-            '{ "expiration": "2015-12-30T12:00:00.000Z",',
-            '  "conditions": [',
-            '    {"bucket": "sigv4examplebucket"},',
-            '    ["starts-with", "$key", "user/user1/"],',
-            '    {"acl": "public-read"},',
-            '    {"success_action_redirect": "http://sigv4examplebucket.s3.amazonaws.com/successful_upload.html"},',
-            '    ["starts-with", "$Content-Type", "image/"],',
-            '    {"x-amz-meta-uuid": "14365123651274"},',
-            '    {"x-amz-server-side-encryption": "AES256"},',
-            '    ["starts-with", "$x-amz-meta-tag", ""],',
-            "",
-            '    {"x-amz-credential": "AKIAIOSFODNN7EXAMPLE/20151229/us-east-1/s3/aws4_request"},',
-            '    {"x-amz-algorithm": "AWS4-HMAC-SHA256"},',
-            '    {"x-amz-date": "20151229T000000Z" }',
-            "  ]",
-            "}",
-        ]
-    )
+    policy = """\
+{ "expiration": "2015-12-30T12:00:00.000Z",
+  "conditions": [
+    {"bucket": "sigv4examplebucket"},
+    ["starts-with", "$key", "user/user1/"],
+    {"acl": "public-read"},
+    {"success_action_redirect": "http://sigv4examplebucket.s3.amazonaws.com/successful_upload.html"},
+    ["starts-with", "$Content-Type", "image/"],
+    {"x-amz-meta-uuid": "14365123651274"},
+    {"x-amz-server-side-encryption": "AES256"},
+    ["starts-with", "$x-amz-meta-tag", ""],
+
+    {"x-amz-credential": "AKIAIOSFODNN7EXAMPLE/20151229/us-east-1/s3/aws4_request"},
+    {"x-amz-algorithm": "AWS4-HMAC-SHA256"},
+    {"x-amz-date": "20151229T000000Z" }
+  ]
+}""".replace("\n", "\r\n")
     key = signing_key(EXAMPLE.secret_key, "20151229", Scope("us-east-1"))
     signature = hmac_sha256(key, base64.b64encode(policy.encode()).decode()).hex()
     assert signature == "8afdbf4008c03f22c2cd3cdb72e4afbb1f6a588f3255ac628749a66d7f09699e"

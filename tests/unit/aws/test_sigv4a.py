@@ -75,7 +75,7 @@ def test_a_url_of_the_common_runtime_verifies_as_ours_does(
     from botocore.awsrequest import AWSRequest
 
     request = AWSRequest(method="GET", url=f"https://{HOST}/{encode_key(key)}")
-    with mock.patch.object(botocore.crt.auth, "get_current_datetime", lambda **_: datetime.fromtimestamp(start, UTC)):
+    with mock.patch.object(botocore.crt.auth, "get_current_datetime", return_value=datetime.fromtimestamp(start, UTC)):
         botocore.crt.auth.CrtS3SigV4AsymQueryAuth(oracle.boto(credentials), "s3", "*", expires=lifetime).add_auth(
             request
         )
