@@ -91,7 +91,7 @@ class ChainKeys:
                 if refresh is not None:
                     refresh(is_mandatory=True)
                     keys = _frozen(found)
-            if keys == self._last:
+            if self._last is not None and keys == self._last:
                 return self._last  # the same object: signers are kept by it
             self._last = keys
             return keys

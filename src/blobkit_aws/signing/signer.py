@@ -210,7 +210,7 @@ class S3Signer:
         return tuple(made)
 
     def _part(self, path: str, state: SessionState, begin: int, lifetime: int, size: int | None) -> _Prepared:
-        signed = [self._host]
+        signed: list[tuple[str, str]] = [self._host]
         if size is not None:
             signed.append(("content-length", str(size)))
         return self._presigns.of_part(path, state.provider_id, begin, lifetime, headers=exact_headers(signed))
