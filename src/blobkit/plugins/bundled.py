@@ -12,11 +12,13 @@ STORES: Final[dict[str, str]] = {
     "gs": "blobkit_gcs.plugin:plugin",
     "local": "blobkit_local.plugin:plugin",
     "memory": "blobkit_local.plugin:memory_plugin",
+    "s3": "blobkit_aws.plugin:plugin",
 }
 
 PROVIDERS: Final[dict[str, str]] = {
     "gcs": "gs",
     "local": "local",
     "memory": "memory",
+    "s3": "s3",
 }
 """Provider name, as it stands in a dict, to scheme."""

@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final, Protocol
@@ -88,7 +89,8 @@ class HttpClient:
         connection = kind(parts.hostname or "", parts.port, timeout=_TIMEOUT)
         try:
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            connection.request(method, target, body=body, headers=dict(headers))
+            with suppress(BrokenPipeError):  # a server may refuse before it has read the body: it says so first
+                connection.request(method, target, body=body, headers=dict(headers))
             response = connection.getresponse()
             return _answer(response.status, response.getheaders(), response.read())
         finally:

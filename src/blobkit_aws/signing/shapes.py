@@ -1,0 +1,91 @@
+"""What an :class:`~blobkit.spec.UploadSpec` means to S3: headers of a PUT, fields and conditions of a form. Pure.
+
+Every value here has passed :class:`~blobkit.spec.UploadSpec`, so none has white space that Signature Version 4 would collapse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from blobkit.backend import UploadOrder
+from blobkit.blobs import UPLOAD_ID_KEY, Checksum
+from blobkit.spec import Constraint, Enforcement, UploadSpec
+
+__all__ = ["MAX_FORM", "META", "checksum_header", "form_parts", "mark", "put_headers", "said_headers"]
+
+META: Final = "x-amz-meta-"
+MAX_FORM: Final = 5 * 1024**3
+"""The largest object of a form, bytes: the same as of a PUT."""
+
+_HEADERS: Final[tuple[tuple[str, str], ...]] = (
+    ("content_type", "content-type"),
+    ("cache_control", "cache-control"),
+    ("content_disposition", "content-disposition"),
+    ("content_encoding", "content-encoding"),
+    ("storage_class", "x-amz-storage-class"),
+)
+_FORM_NAMES: Final[Mapping[str, str]] = {
+    "content-type": "Content-Type",
+    "cache-control": "Cache-Control",
+    "content-disposition": "Content-Disposition",
+    "content-encoding": "Content-Encoding",
+    "content-md5": "Content-MD5",
+}
+
+
+def mark(upload_id: str) -> tuple[str, str]:
+    """The header that says which upload made the object."""
+    return META + UPLOAD_ID_KEY, upload_id
+
+
+def checksum_header(checksum: Checksum) -> tuple[str, str]:
+    """The header with which S3 compares what it receives."""
+    name = "content-md5" if checksum.algorithm == "md5" else f"x-amz-checksum-{checksum.algorithm}"
+    return name, checksum.base64
+
+
+def said_headers(spec: UploadSpec) -> dict[str, str]:
+    """The headers that are stored with the object: type, metadata, caching, class."""
+    headers = {name: value for field, name in _HEADERS if (value := getattr(spec, field)) is not None}
+    for name, value in spec.metadata.items():
+        headers[META + name] = value
+    return headers
+
+
+def put_headers(order: UploadOrder) -> tuple[dict[str, str], str | None]:
+    """The headers that a client sends with a PUT, all to be signed, and the Content-Length to be signed, if one is.
+
+    What is only verified afterwards is said all the same, so that the object can be as it was asked for; but no checksum
+    or precondition that the store is not known to understand.
+    """
+    spec = order.spec
+    headers = said_headers(spec)
+    if spec.checksum is not None and order.binds(Constraint.CHECKSUM):
+        name, value = checksum_header(spec.checksum)
+        headers[name] = value
+    if spec.if_absent and order.binds(Constraint.IF_ABSENT):
+        headers["if-none-match"] = "*"
+    length = str(spec.size) if spec.size is not None and order.binds(Constraint.SIZE) else None
+    return headers, length
+
+
+def form_parts(order: UploadOrder) -> tuple[dict[str, str], list[Mapping[str, str] | list[str | int]]]:
+    """The fields of a form, but its key, and the conditions of its policy, but those of bucket and key."""
+    spec = order.spec
+    headers = said_headers(spec)
+    if spec.checksum is not None and order.binds(Constraint.CHECKSUM):
+        name, value = checksum_header(spec.checksum)
+        if name != "content-md5":
+            headers["x-amz-checksum-algorithm"] = spec.checksum.algorithm.upper()
+        headers[name] = value
+    fields = {_FORM_NAMES.get(name, name): value for name, value in headers.items()}
+    conditions: list[Mapping[str, str] | list[str | int]] = [{name: value} for name, value in fields.items()]
+    if spec.size is not None and order.binds(Constraint.SIZE):
+        conditions.append(["content-length-range", spec.size, spec.size])
+    elif (
+        Constraint.SIZE_RANGE in spec.constraints and order.enforcement[Constraint.SIZE_RANGE] is Enforcement.SIGNATURE
+    ):
+        high = MAX_FORM if spec.max_size is None else spec.max_size
+        conditions.append(["content-length-range", spec.min_size or 0, high])
+    return fields, conditions
