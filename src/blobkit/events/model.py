@@ -391,13 +391,15 @@ class BlobEvent(_Cells):
         }
         for name in _DETAILS:
             value = getattr(self.details, name)
-            if value is None or value == ():
-                continue
             if isinstance(value, datetime):
-                value = value.isoformat()
+                out[name] = value.isoformat()
             elif isinstance(value, OrderToken):
-                value = {"shape": value.shape, "value": value.value}
-            out[name] = dict(value) if name == "checksums" else value
+                out[name] = {"shape": value.shape, "value": value.value}
+            elif isinstance(value, tuple):
+                if value:
+                    out[name] = dict(value)
+            elif value is not None:
+                out[name] = value
         return out
 
     @staticmethod

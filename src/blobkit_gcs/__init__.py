@@ -1,0 +1,3 @@
+"""Google Cloud Storage."""
+
+from __future__ import annotations
