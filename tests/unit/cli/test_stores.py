@@ -58,6 +58,7 @@ def test_plugins_are_those_that_are_installed(cli: Cli) -> None:
 
 def test_a_plugin_that_cannot_be_loaded_says_why(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "blobkit_local.plugin", None)
+    monkeypatch.setenv("COLUMNS", "300")
     local = next(plugin for plugin in cli("plugins", "--json").json if plugin["scheme"] == "local")
     assert local["ready"] is False
     assert "cannot be imported" in local["problem"]

@@ -1,0 +1,3 @@
+"""Azure Blob Storage."""
+
+from __future__ import annotations
