@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from types import MappingProxyType
 
@@ -71,6 +72,9 @@ def capabilities(profile: Profile, *, public: bool, versioning: bool | None) -> 
         public: Whether the user says that everybody may read.
         versioning: Whether the bucket keeps versions; None when the user does not say.
     """
+    if not profile.versioned_conditions and versioning is not False:
+        ignored = False if versioning else None
+        profile = replace(profile, put_if_absent=ignored, if_match=ignored)
     features: dict[Feature, bool | None] = {
         Feature.SIGN_UPLOAD: True,
         Feature.SIGN_FORM: profile.form,

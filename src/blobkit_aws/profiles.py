@@ -38,6 +38,7 @@ class Profile:
         signed_headers: Whether a PUT is bound to the headers that are signed, metadata included.
         put_if_absent: ``If-None-Match: *`` on a PUT.
         if_match: ``If-Match`` on a PUT.
+        versioned_conditions: Whether conditions on a PUT hold in a bucket that keeps versions, too.
         commit_if_absent: ``If-None-Match: *`` on CompleteMultipartUpload.
         commit_size: ``x-amz-mp-object-size`` on CompleteMultipartUpload.
         storage_class: Whether it has storage classes.
@@ -70,6 +71,7 @@ class Profile:
     signed_headers: Known = True
     put_if_absent: Known = None
     if_match: Known = None
+    versioned_conditions: bool = True
     commit_if_absent: Known = None
     commit_size: bool = False
     storage_class: Known = None
@@ -156,6 +158,7 @@ PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
                 form_checksums=None,
                 put_if_absent=True,
                 if_match=True,
+                versioned_conditions=False,  # there they are ignored in silence
                 copy_if_absent=False,
                 delete_pinned=False,
                 commit_if_absent=False,
