@@ -12,14 +12,16 @@ from pathlib import Path
 
 import blobkit
 from blobkit import Constraint, Feature, Route
+from blobkit.plugins.manager import find_store_plugin
 
 ROOT = Path(__file__).resolve().parents[1]
+_KEYS = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"}  # a table needs an open store, and that needs a key
 _WORDS = {None: "?", False: "no"}
 
 
 def enforcement(url: str) -> str:
     """Who enforces what on one store, as a Markdown table."""
-    with blobkit.open_store(url, env={}) as store:
+    with blobkit.open_store(url, env=_KEYS) as store:
         capabilities = store.capabilities
     rows = ["| constraint | signed PUT | form POST | chunked session |", "| --- | --- | --- | --- |"]
     for constraint in Constraint:
@@ -37,9 +39,22 @@ def features(url: str) -> str:
     return "\n".join(rows)
 
 
+def options(scheme: str) -> str:
+    """The options of a scheme, as a Markdown table."""
+    rows = ["| option | default | |", "| --- | --- | --- |"]
+    for option in find_store_plugin(scheme).options:
+        choices = f" One of: {', '.join(f'`{choice}`' for choice in option.choices)}." if option.choices else ""
+        rows.append(f"| `{option.name}` | {f'`{option.default}`' if option.default else ''} | {option.doc}{choices} |")
+    return "\n".join(rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "enforcement:local": lambda: enforcement("memory://tables"),
+    "enforcement:s3": lambda: enforcement("s3://tables/?region=eu-west-1"),
+    "enforcement:gcs": lambda: enforcement("gs://tables/?hmac_access_id=k&hmac_secret_env=AWS_SECRET_ACCESS_KEY"),
     "features:local": lambda: features("memory://tables"),
+    "options:s3": lambda: options("s3"),
+    "options:gcs": lambda: options("gs"),
 }
 
 
@@ -49,7 +64,7 @@ def render(text: str) -> str:
     def table(match: re.Match[str]) -> str:
         return f"<!-- {match[1]} -->\n{TABLES[match[1]]()}\n<!-- /{match[1]} -->"
 
-    return re.sub(r"<!-- ([a-z]+:[a-z]+) -->\n.*?<!-- /\1 -->", table, text, flags=re.DOTALL)
+    return re.sub(r"<!-- ([a-z]+:[a-z0-9]+) -->\n.*?<!-- /\1 -->", table, text, flags=re.DOTALL)
 
 
 def main(check: bool) -> int:
