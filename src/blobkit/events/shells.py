@@ -51,7 +51,7 @@ _CLOUDEVENT_SHELLS: Final = (
 
 def lower_names(headers: Headers | None) -> dict[str, str]:
     """Headers by lower-case name."""
-    pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
+    pairs: Iterable[tuple[str, str]] = headers.items() if isinstance(headers, Mapping) else headers or ()
     return {name.lower(): value for name, value in pairs}
 
 

@@ -108,6 +108,12 @@ def _kind(native: str, data: Mapping[str, object]) -> EventKind:
     return EventKind.OTHER
 
 
+def source_of(raw: Mapping[str, object]) -> str:
+    """The resource that an event is of: ``topic`` in Event Grid's schema, ``source`` in CloudEvents. May be empty."""
+    source = raw.get("topic") if "eventType" in raw else raw.get("source")
+    return source.rstrip("/") if isinstance(source, str) else ""
+
+
 def account_of(source: str | None) -> str | None:
     """The storage account in a resource id (``topic`` or ``source``), lower-case as account names are."""
     found = _ACCOUNT.search(source) if source else None
@@ -120,7 +126,7 @@ def _details(event: BlobEvent) -> Details:
     ident = text(raw.get("id"))
     sequencer = text(data.get("sequencer"))
     occurred = text(raw.get("eventTime")) or text(raw.get("time"))
-    account = account_of(text(raw.get("topic")) or text(raw.get("source")))
+    account = account_of(source_of(raw))
     previous = None
     if event.kind in (EventKind.RENAMED, EventKind.PREFIX_RENAMED):
         previous = _key_of_url(data.get("sourceUrl"), event.bucket)
