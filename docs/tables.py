@@ -49,7 +49,7 @@ def render(text: str) -> str:
     def table(match: re.Match[str]) -> str:
         return f"<!-- {match[1]} -->\n{TABLES[match[1]]()}\n<!-- /{match[1]} -->"
 
-    return re.sub(r"<!-- ([a-z]+:[a-z]+) -->\n.*?<!-- /\1 -->", table, text, flags=re.S)
+    return re.sub(r"<!-- ([a-z]+:[a-z]+) -->\n.*?<!-- /\1 -->", table, text, flags=re.DOTALL)
 
 
 def main(check: bool) -> int:

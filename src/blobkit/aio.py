@@ -13,7 +13,7 @@ import itertools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from types import TracebackType
-from typing import Any, BinaryIO, Concatenate, Final, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from blobkit import kit as sync_kit
 from blobkit import opening
@@ -22,6 +22,9 @@ from blobkit.calling import NeedsThread, inline
 from blobkit.config import StoreConfig
 from blobkit.session import UploadSession
 from blobkit.store import Store
+
+if TYPE_CHECKING:
+    from blobkit.events.model import BlobEvent
 
 __all__ = ["AsyncFile", "AsyncKit", "AsyncStore", "AsyncUploadSession", "load", "open_store"]
 
@@ -213,6 +216,10 @@ class AsyncStore:
     def data_plane(self, *, edge: object | None = None) -> ASGIApp | None:
         """The ASGI application that answers this store's signed URLs, where the provider is embedded; else None."""
         return self.store.data_plane(edge=edge)
+
+    def subscribe(self, listener: Callable[[BlobEvent], None]) -> Callable[[], None] | None:
+        """Call ``listener`` after each change that this process makes, where the provider is embedded; in its thread."""
+        return self.store.subscribe(listener)
 
     sign_upload = _signing(Store.sign_upload)
     sign_uploads = _signing(Store.sign_uploads)

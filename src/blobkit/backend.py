@@ -333,23 +333,29 @@ class Signer(Protocol):
     @property
     def valid_until(self) -> int | None:
         """When the credentials end, seconds since the epoch; None when they do not."""
+        ...
 
     def upload(self, key: str, order: UploadOrder, start: int, end: int) -> SignedRequest:
         """A PUT or a form POST that binds everything that ``order`` says is bound by the signature."""
+        ...
 
     def uploads(self, items: Sequence[tuple[str, UploadOrder]], start: int, end: int) -> Sequence[SignedRequest]:
         """The same for many keys. The result is immutable and may make its items when they are read."""
+        ...
 
     def download(self, key: str, order: DownloadOrder, start: int, end: int) -> SignedRequest:
         """A GET or HEAD."""
+        ...
 
     def delete(self, key: str, start: int, end: int) -> SignedRequest:
         """A DELETE. Only called when ``sign_delete`` is declared."""
+        ...
 
     def chunks(
         self, state: SessionState, chunks: Sequence[Chunk], checksums: Mapping[int, Checksum], start: int, end: int
     ) -> Sequence[SignedChunk]:
         """Requests for these chunks of a session. ``checksums`` (by number) are bound; only with ``chunk_checksums``."""
+        ...
 
 
 class Backend(ABC):

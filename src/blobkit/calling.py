@@ -33,7 +33,7 @@ from blobkit.keys import check_key
 from blobkit.plugins.manager import Observers
 from blobkit.sealing import Keyring
 from blobkit.signed import SignedChunk
-from blobkit.spec import MiB, UploadSpec
+from blobkit.spec import Constraint, MiB, UploadSpec
 
 __all__ = ["Calls", "NeedsThread", "inline"]
 
@@ -81,6 +81,7 @@ class Calls:
         self._env = env
         self._signing: tuple[Signer, int | None] | None = None
         self._orders: dict[UploadSpec, UploadOrder] = {}
+        self._decisions: dict[frozenset[Constraint], UploadOrder] = {}  # at most one for each set of constraints
 
     def at(self, prefix: str) -> Calls:
         """The same on another prefix."""
@@ -115,12 +116,18 @@ class Calls:
         if not verify_after and (order := self._orders.get(spec)) is not None:
             return order
         spec = ops.merge_spec(spec, None)
-        ops.require(self.capabilities, self.provider, Feature.SIGN_UPLOAD)
-        order = ops.decide_upload(spec, self.capabilities, self.provider, ops.verified(verify_after))
-        if not verify_after:
-            if len(self._orders) >= _ORDERS:
-                self._orders.clear()
-            self._orders[spec] = order
+        decided = None if verify_after else self._decisions.get(spec.constraints)
+        if decided is None:
+            ops.require(self.capabilities, self.provider, Feature.SIGN_UPLOAD)
+            order = ops.decide_upload(spec, self.capabilities, self.provider, ops.verified(verify_after))
+            if verify_after:
+                return order
+            self._decisions[spec.constraints] = order
+        else:  # who enforces what depends on what is asked, not on how much
+            order = UploadOrder(spec, decided.route, decided.enforcement)
+        if len(self._orders) >= _ORDERS:
+            self._orders.clear()
+        self._orders[spec] = order
         return order
 
     def signer(self, end: int) -> tuple[Signer, int]:
@@ -219,6 +226,11 @@ class Calls:
                 return None
             raise
         return info if info.upload_id == upload_id else None
+
+    def delete_exactly(self, info: BlobInfo) -> None:
+        """Delete this very content and nothing else: its version where there are versions, so that no marker hides it."""
+        version = info.version if self.capabilities.has(Feature.VERSIONS) else None
+        self.backend.delete(info.key, pin=info.pin if self.pins else None, version=version)
 
     def digest(self, info: BlobInfo, algorithm: str) -> Checksum:
         """The object's checksum: the provider's own if it keeps one, else computed from its bytes, pinned."""

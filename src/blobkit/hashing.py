@@ -16,9 +16,11 @@ class Hasher(Protocol):
 
     def update(self, data: bytes | bytearray | memoryview, /) -> None:
         """Add bytes."""
+        ...
 
     def digest(self) -> bytes:
         """The raw digest of what was added so far; CRCs big-endian."""
+        ...
 
 
 class _Crc32:
@@ -65,7 +67,7 @@ class _Crc64Nvme:
         self._value = 0
 
     def update(self, data: bytes | bytearray | memoryview, /) -> None:
-        self._value = self._crc(data, self._value)
+        self._value = self._crc(data if isinstance(data, bytes) else bytes(data), self._value)
 
     def digest(self) -> bytes:
         return int(self._value).to_bytes(8, "big")

@@ -32,7 +32,6 @@ def single_plan(request: SignedRequest, key: str, id: str, links: PlanLinks | No
     """The plan of an upload in one request."""
     spec = request.spec or UploadSpec()
     data = request.as_dict()
-    checksum = spec.checksum
     return UploadPlan(
         id=id,
         key=key,
@@ -48,16 +47,7 @@ def single_plan(request: SignedRequest, key: str, id: str, links: PlanLinks | No
             ok=request.expected_status,
             expires_at=request.expires_at,
         ),
-        checksum=None
-        if checksum is None
-        else PlanChecksum(
-            checksum.algorithm,
-            "object",
-            None,
-            checksum.base64,
-            False,
-            _VERIFIED[request.enforcement.get(Constraint.CHECKSUM)],
-        ),
+        checksum=_checksum(spec, request.enforcement),
         limits=_limits(spec, request.enforcement),
         overwrite="deny" if spec.if_absent else "allow",
         overwrite_enforced_by=_SAID[request.enforcement.get(Constraint.IF_ABSENT)],
@@ -89,7 +79,6 @@ def session_plan(
     signed = session.sign_chunks(None if sign == "inline" else [1], expires_in=expires_in) if len(chunks) else ()
     template = signed[0].template if signed else ChunkTemplate()
     inline = [plan_chunk(chunk) for chunk in signed] if sign == "inline" else []
-    checksum = spec.checksum
     return UploadPlan(
         id=session.token.reveal() if id is None else id,
         key=session.key,
@@ -112,16 +101,7 @@ def session_plan(
             incomplete=template.incomplete_status,
             content_range=template.content_range,
         ),
-        checksum=None
-        if checksum is None
-        else PlanChecksum(
-            checksum.algorithm,
-            "object",
-            None,
-            checksum.base64,
-            False,
-            _VERIFIED[session.enforcement.get(Constraint.CHECKSUM)],
-        ),
+        checksum=_checksum(spec, session.enforcement),
         limits=_limits(spec, session.enforcement),
         overwrite="deny" if Constraint.IF_ABSENT in session.enforcement else "allow",
         overwrite_enforced_by=_SAID[session.enforcement.get(Constraint.IF_ABSENT)],
@@ -140,6 +120,13 @@ def plan_chunk(chunk: SignedChunk) -> PlanChunk:
         headers=dict(chunk.headers),
         expires_at=chunk.expires_at,
     )
+
+
+def _checksum(spec: UploadSpec, enforcement: Mapping[Constraint, Enforcement]) -> PlanChecksum | None:
+    if spec.checksum is None:
+        return None
+    who = _VERIFIED[enforcement.get(Constraint.CHECKSUM)]
+    return PlanChecksum(spec.checksum.algorithm, "object", None, spec.checksum.base64, False, who)
 
 
 def _limits(spec: UploadSpec, enforcement: Mapping[Constraint, Enforcement]) -> PlanLimits:

@@ -122,7 +122,9 @@ class Keyring:
         from cryptography.exceptions import InvalidTag
 
         text = token.reveal() if isinstance(token, Secret) else token
-        if not isinstance(text, str) or not 0 < len(text) <= MAX_TOKEN:
+        if (
+            not isinstance(text, str) or not 0 < len(text) <= MAX_TOKEN or set(text) & {"+", "/"}
+        ):  # b64decode takes them too
             raise InvalidToken("tampered")
         try:
             raw = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -42,9 +42,10 @@ from blobkit.errors import (
     SessionMismatch,
     SessionNotFound,
     TransientError,
+    UnenforceableConstraint,
 )
 from blobkit.redaction import Secret
-from blobkit.spec import Constraint, Enforcement
+from blobkit.spec import Constraint, Enforcement, Route
 
 if TYPE_CHECKING:
     from blobkit.calling import Calls
@@ -273,7 +274,8 @@ class UploadSession:
         Args:
             receipts: What the client was answered, by chunk number; compared when given, never needed.
             size: The object's size in bytes; required when it was unknown at the start.
-            checksum: The digest of the whole object, to be checked before the object appears.
+            checksum: The digest of the whole object, to be checked before the object appears. Where the chunks go straight
+                to the key, the provider must be able to.
 
         Raises:
             InvalidArgument: The size is unknown and not given.
@@ -281,6 +283,7 @@ class UploadSession:
             ConstraintViolated, ChecksumMismatch: The object breaks its spec; it is not at its key.
             ChunkMismatch: Chunks are missing or not as planned; send them and call again.
             AlreadyExists: ``if_absent``, and another object is there. The chunks are discarded.
+            UnenforceableConstraint: A checksum that nothing can check in time; nothing was committed.
             SessionNotFound: The session is gone, and no object of it is at its key.
         """
         total = self._total(size)
@@ -288,7 +291,8 @@ class UploadSession:
             raise ops.broken_size(self._state.spec, total, self.key)
         plan = self.chunks.resolved(total)
         with self._calls.calling("complete", self.key):
-            done, staged = self._assembled(plan, receipts, total)
+            state = self._state if checksum is None else self._with_checksum(checksum)
+            done, staged = self._assembled(state, plan, receipts, total)
             if done is None:
                 done = self._published(staged, total, checksum) if staged else self._gone()
         info = self._calls.to_relative(done)
@@ -308,21 +312,42 @@ class UploadSession:
             raise SessionMismatch(f"the session is for {planned} bytes, not {size}", key=self.key)
         return size
 
+    def _with_checksum(self, checksum: Checksum) -> SessionState:
+        """The session with a checksum that is only known now: checked on the private key, or by the provider's commit.
+
+        Where neither can be, it is refused: checking afterwards would be too late for the object that was at the key.
+        """
+        spec = self._state.spec
+        if spec.checksum is not None and spec.checksum != checksum:
+            raise InvalidArgument("the session has another checksum already", key=self.key)
+        if self.staged:
+            return self._state
+        if not self._calls.capabilities.enforcer(Route.CHUNKED, Constraint.CHECKSUM):
+            raise UnenforceableConstraint(
+                "checksum",
+                provider=self._calls.provider,
+                why="it was not known at the start, and the chunks go straight to the key",
+                alternatives=("start_upload(checksum=…)", "start_upload(staging=True)"),
+            )
+        return replace(self._state, spec=spec.replace(checksum=checksum))
+
     def _assembled(
-        self, plan: ChunkPlan, receipts: Mapping[int, str] | None, total: int
+        self, state: SessionState, plan: ChunkPlan, receipts: Mapping[int, str] | None, total: int
     ) -> tuple[BlobInfo | None, BlobInfo | None]:
         """The finished object if it is at its target already; else the assembled one that is still to be published."""
         received = self._received()
         if received.state == "open":
             chunks = ops.check_chunks(plan, received.chunks, receipts)
             try:
-                return None, self._calls.backend.commit(self._state, chunks, total)
+                return None, self._calls.backend.commit(state, chunks, total)
             except Exception as error:
                 return self._after_failure(error)
+        if (self.staged or received.state == "gone") and (own := self._own(self._target)):
+            if self.staged:
+                self._discard_quietly()  # an earlier call promoted it, and may have died before it cleaned up
+            return own, None
         if received.state == "committed":
             return None, received.info or self._calls.backend.head(self._state.key)
-        if own := self._own(self._target):
-            return own, None
         return None, (self._own(self._state.key) if self.staged else None)
 
     def _after_failure(self, error: Exception) -> tuple[BlobInfo | None, BlobInfo | None]:
@@ -365,7 +390,7 @@ class UploadSession:
         wanted = spec.checksum if Constraint.CHECKSUM in loose else None
         digest = None if wanted is None else self._calls.digest(info, wanted.algorithm)
         broken += ops.violations(info, spec, loose, digest)
-        if checksum is not None and not broken:
+        if checksum is not None and self.staged and not broken:
             digest = self._calls.digest(info, checksum.algorithm)
             if not checksum.same_as(digest):
                 broken.append(
@@ -374,7 +399,7 @@ class UploadSession:
                     )
                 )
         if broken:
-            self._calls.backend.delete(info.key, pin=info.pin if self._calls.pins else None)
+            self._calls.delete_exactly(info)
             raise broken[0].located(key=self.key)
 
     def _gone(self) -> BlobInfo:
@@ -396,22 +421,21 @@ class UploadSession:
         return self._calls.own(key, self._state.upload_id)
 
     def _discard_quietly(self) -> None:
-        """Remove what is left of the session; a failure is logged, and a sweep removes it later."""
-        try:
-            self._discard()
-        except Exception as error:
-            _log.warning("left behind for a sweep: upload %s: %s", self.upload_id, type(error).__name__)
+        """Remove what is left of the session; what fails is logged, and a sweep removes it later."""
+        for step in (lambda: self._calls.backend.discard(self._state), self._delete_staged):
+            try:
+                step()
+            except Exception as error:
+                _log.warning("left behind for a sweep: upload %s: %s", self.upload_id, type(error).__name__)
 
-    def _discard(self) -> AbortResult:
-        backend = self._calls.backend
-        result = backend.discard(self._state)
+    def _delete_staged(self) -> None:
         if self.staged and (own := self._own(self._state.key)):
-            backend.delete(self._state.key, pin=own.pin if self._calls.pins else None)
-        return result
+            self._calls.delete_exactly(own)
 
     def abort(self) -> AbortResult:
         """Drop the session and its chunks. Idempotent, and never touches an object that was completed."""
         with self._calls.calling("abort", self.key):
-            result = self._discard()
+            result = self._calls.backend.discard(self._state)
+            self._delete_staged()
         self._calls.observers.aborted(self._calls.provider, self.key, result.discarded)
         return result

@@ -193,6 +193,11 @@ class SignedRequest(_Immutable):
             words.append("--head")
         elif self.method == "GET":
             words += ["--output", path]
+        elif self.method == "PUT" and self._url.partition("?")[0].endswith("/"):
+            # curl appends the file's name to an upload URL whose path ends in a slash; a request with data it leaves alone
+            words += ["--request", "PUT", "--data-binary", f"@{path}"]
+            if "content-type" not in self.headers:
+                words += ["--header", "content-type:"]
         elif self.method == "PUT":
             words += ["--upload-file", path]
         else:

@@ -22,6 +22,7 @@ Uploadable = bytes | bytearray | memoryview | str | os.PathLike[str] | IO[bytes]
 
 @contextmanager
 def opened(source: Uploadable) -> Iterator[tuple[IO[bytes], int]]:
+    """The source as a stream, and its size in bytes; a path is opened and closed. Raises InvalidArgument, OSError."""
     if isinstance(source, str | os.PathLike):
         with Path(source).open("rb") as file:
             yield file, os.fstat(file.fileno()).st_size
@@ -32,6 +33,7 @@ def opened(source: Uploadable) -> Iterator[tuple[IO[bytes], int]]:
 
 @contextmanager
 def opened_data(data: bytes | bytearray | memoryview | IO[bytes]) -> Iterator[tuple[IO[bytes], int]]:
+    """Bytes or an open file, from where it stands to its end. Raises InvalidArgument when it cannot seek."""
     if isinstance(data, bytes | bytearray | memoryview):
         yield io.BytesIO(data), len(data) if not isinstance(data, memoryview) else data.nbytes
         return

@@ -276,25 +276,27 @@ class UploadSpec(_Fields):
         )
 
 
-def _constraints(spec: UploadSpec) -> Iterator[Constraint]:
+def _constraints(spec: UploadSpec) -> Iterator[Constraint]:  # noqa: C901 - a list, written out because it is hot
     if spec.size is not None:
         yield Constraint.SIZE
     if spec.min_size is not None or spec.max_size is not None:
         yield Constraint.SIZE_RANGE
+    if spec.content_type is not None:
+        yield Constraint.CONTENT_TYPE
+    if spec.checksum is not None:
+        yield Constraint.CHECKSUM
     if spec.metadata:
         yield Constraint.METADATA
     if spec.if_absent:
         yield Constraint.IF_ABSENT
-    for constraint in (
-        Constraint.CONTENT_TYPE,
-        Constraint.CHECKSUM,
-        Constraint.CACHE_CONTROL,
-        Constraint.CONTENT_DISPOSITION,
-        Constraint.CONTENT_ENCODING,
-        Constraint.STORAGE_CLASS,
-    ):
-        if getattr(spec, constraint.value) is not None:
-            yield constraint
+    if spec.cache_control is not None:
+        yield Constraint.CACHE_CONTROL
+    if spec.content_disposition is not None:
+        yield Constraint.CONTENT_DISPOSITION
+    if spec.content_encoding is not None:
+        yield Constraint.CONTENT_ENCODING
+    if spec.storage_class is not None:
+        yield Constraint.STORAGE_CLASS
 
 
 def _check_size(name: str, value: object) -> None:

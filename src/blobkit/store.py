@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -37,6 +37,7 @@ from blobkit.sources import Uploadable, opened, opened_data, spooled
 from blobkit.spec import Constraint, Enforcement, MiB, UploadSpec
 
 if TYPE_CHECKING:
+    from blobkit.events.model import BlobEvent
     from blobkit.plans import UploadPlan
 
 __all__ = ["Store"]
@@ -102,6 +103,15 @@ class Store:
         """
         self._calls.check_open("data_plane")
         return self._calls.backend.data_plane(edge=edge)
+
+    def subscribe(self, listener: Callable[[BlobEvent], None]) -> Callable[[], None] | None:
+        """Call ``listener`` after each change that this process makes, where the provider is embedded.
+
+        Returns:
+            How to stop that; None where events come from a queue or a webhook instead.
+        """
+        self._calls.check_open("subscribe")
+        return self._calls.backend.subscribe(listener)
 
     # --- signed requests ---
 
@@ -313,7 +323,7 @@ class Store:
             broken = quick or ops.violations(info, spec, spec.constraints & {Constraint.CHECKSUM}, digest)
             if broken:
                 if delete_on_violation:
-                    backend.delete(info.key, pin=info.pin)
+                    self._calls.delete_exactly(info)
                 raise broken[0]
             return self._calls.to_relative(info)
 
@@ -453,7 +463,7 @@ class Store:
             with self._calls.calling("sweep_uploads", None) as backend:
                 for left in list(backend.list(self._calls.root + STAGING)):
                     if isinstance(left, BlobInfo) and left.modified < limit:
-                        backend.delete(left.key, pin=left.pin if self._calls.pins else None)
+                        self._calls.delete_exactly(left)
                         key = self._calls.relative(left.key)
                         swept.append(PendingUpload(key, left.upload_id or "", left.modified, left.size))
         return swept

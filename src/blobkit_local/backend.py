@@ -34,7 +34,6 @@ from blobkit_local.notify import Webhook
 
 if TYPE_CHECKING:
     from blobkit.events.model import BlobEvent
-
     from blobkit_local.signing import LocalSigner
 
 __all__ = ["LocalBackend", "open_directory", "open_memory"]

@@ -7,11 +7,9 @@ work and a dead one's share is taken over. Delivery is at least once; the order 
 
 from __future__ import annotations
 
-import http.client
 import logging
 import os
 import random
-import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -25,7 +23,6 @@ from blobkit_local.changes import SIGNATURE_HEADER, Change, signature, to_cloude
 
 if TYPE_CHECKING:
     from blobkit.events.model import BlobEvent
-
     from blobkit_local.index import Index
     from blobkit_local.rows import Rows
 
@@ -227,6 +224,9 @@ def backoff(attempts: int) -> float:
 
 def post(webhook: Webhook, body: bytes, now: int) -> str | None:
     """Post one event; returns None when it was taken (2xx), else what went wrong. Redirects are not followed."""
+    import http.client  # lazily, with ssl: a store without a webhook opens faster
+    import ssl
+
     parts = urlsplit(webhook.url)
     host = parts.hostname or ""
     connection: http.client.HTTPConnection

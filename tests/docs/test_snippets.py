@@ -20,7 +20,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)#\s]+)")
 _KNOWN = {"python", "console", "text", "toml", "json", "mermaid"}
 
@@ -62,8 +62,12 @@ def test_every_python_block_runs(page: Path, tmp_path: Path, monkeypatch: pytest
 
 
 def test_every_command_runs(page: Path, tmp_path: Path) -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "100"}
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "COLUMNS": "100",
+    }
     for block in blocks(page):
         if block.language != "console":
             continue
@@ -75,8 +79,9 @@ def test_every_command_runs(page: Path, tmp_path: Path) -> None:
             if name == "make":
                 assert words[0] in targets, f"{page.name}:{block.line}: no such target"
             elif name == "blobkit":
+                shell = ["/bin/sh", "-ec", command]
                 done = subprocess.run(
-                    ["/bin/sh", "-ec", command], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+                    shell, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
                 )
                 assert done.returncode == 0, f"{page.name}:{block.line}: {command}\n{done.stdout}{done.stderr}"
             else:

@@ -66,7 +66,8 @@ TABLE: Final = (
     ),
     ExitCode(9, "the provider or the network cannot answer now: try again", (errors.TransientError,)),
     ExitCode(10, "a local file cannot be read or written", (OSError,)),
-    ExitCode(INTERNAL, "a fault of blobkit itself (--debug shows where)", (Exception,)),
+    ExitCode(11, "the provider refused, for a reason that is none of the above", (errors.BlobkitError,)),
+    ExitCode(INTERNAL, "a fault of blobkit itself (--debug shows where)", (Exception, errors.ClosedError)),
     ExitCode(INTERRUPTED, "interrupted by Ctrl-C or SIGTERM", (KeyboardInterrupt,)),
     ExitCode(OUTPUT_CLOSED, "whoever read the output went away", (BrokenPipeError,)),
 )

@@ -16,8 +16,9 @@ _FACTORS: Final[dict[str, int]] = {
     **{f"{letter}{tail}": 1024**power for power, letter in enumerate("kmgt", 1) for tail in ("", "ib")},
     **{f"{letter}b": 1000**power for power, letter in enumerate("kmgt", 1)},
 }
-_SIZE: Final = re.compile(r"(\d{1,19}(?:\.\d{1,6})?)\s*([a-z]*)\Z")
-_SPAN: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(d|h|ms|m|s)")
+_SIZE: Final = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,6})?) ?([a-z]*)\Z")
+_SPAN: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(d|h|ms|m|s)")
+_LONGEST: Final = 36525 * 86400.0
 _SECONDS: Final = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
@@ -40,15 +41,15 @@ def size(text: str) -> int:
 def duration(text: str) -> timedelta:
     """A duration: seconds, or ``15m``, ``12h``, ``7d``, ``1h30m``. Raises InvalidExpiry."""
     compact = text.strip().lower().replace(" ", "")
-    if re.fullmatch(r"\d{1,12}", compact):
+    if re.fullmatch(r"[0-9]{1,9}", compact):
         compact += "s"
     parts = _SPAN.findall(compact)
     if not parts or "".join(number + unit for number, unit in parts) != compact:
         raise InvalidExpiry(f"not a duration: {text!r}", hint="seconds, or 15m, 12h, 7d, 1h30m")
-    try:
-        return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in parts))
-    except OverflowError as error:
-        raise InvalidExpiry(f"too long: {text!r}") from error
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if seconds > _LONGEST:
+        raise InvalidExpiry(f"longer than a century: {text!r}")
+    return timedelta(seconds=seconds)
 
 
 def shown_size(count: int) -> str:

@@ -54,15 +54,13 @@ def find_store_plugin(scheme: str) -> StorePlugin:
 
 
 def installed_schemes() -> list[str]:
-    """Every scheme that can be opened: bundled and found by a scan of the entry points, sorted."""
-    return sorted({*bundled.STORES, *(point.name for point in _scan())})
+    """Every scheme that a bundled plugin or an installed distribution claims, sorted; one claimed twice counts too."""
+    return sorted({*bundled.STORES, *(point.name for point in _foreign())})
 
 
 def _scan() -> list[EntryPoint]:
-    from importlib.metadata import entry_points
-
-    points = {(point.name, point.value, _owner(point)): point for point in entry_points(group=GROUP)}
-    foreign = [point for point in points.values() if bundled.STORES.get(point.name) != point.value]
+    """The entry points that are not ours. Raises ConfigError when one claims a bundled scheme."""
+    foreign = _foreign()
     for point in foreign:
         if point.name in bundled.STORES:
             raise ConfigError(
@@ -70,6 +68,13 @@ def _scan() -> list[EntryPoint]:
                 hint="uninstall the other one",
             )
     return foreign
+
+
+def _foreign() -> list[EntryPoint]:
+    from importlib.metadata import entry_points
+
+    points = {(point.name, point.value, _owner(point)): point for point in entry_points(group=GROUP)}
+    return [point for point in points.values() if bundled.STORES.get(point.name) != point.value]
 
 
 def _owner(point: EntryPoint) -> str:

@@ -66,6 +66,10 @@ class Client(Protocol):
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
         """Make one request, exactly with these headers and what the stack adds by itself; return whatever is answered."""
+        ...
+
+    def close(self) -> None:
+        """Close the connections that are kept open."""
 
 
 def _answer(status: int, headers: Iterable[tuple[str, str]], body: bytes) -> Answer:
@@ -89,6 +93,9 @@ class HttpClient:
             return _answer(response.status, response.getheaders(), response.read())
         finally:
             connection.close()
+
+    def close(self) -> None:
+        """See Client."""
 
 
 class _Straight(urllib.request.HTTPRedirectHandler):
@@ -126,6 +133,10 @@ class UrllibClient:
             with error:
                 return _answer(error.code, error.headers.items(), error.read())
 
+    def close(self) -> None:
+        """See Client."""
+        self._opener.close()
+
 
 class Urllib3Client:
     """``urllib3``."""
@@ -151,6 +162,10 @@ class Urllib3Client:
         )
         return _answer(response.status, response.headers.items(), response.data)
 
+    def close(self) -> None:
+        """See Client."""
+        self._pool.clear()
+
 
 class RequestsClient:
     """``requests``. It decodes what is needlessly encoded (``%7E``) and collapses dot segments."""
@@ -172,6 +187,10 @@ class RequestsClient:
             data = response.raw.read(decode_content=False)
         return _answer(response.status_code, response.headers.items(), data)
 
+    def close(self) -> None:
+        """See Client."""
+        self._session.close()
+
 
 class HttpxClient:
     """``httpx``."""
@@ -188,6 +207,10 @@ class HttpxClient:
         with self._client.stream(method, url, headers=dict(headers), content=body) as response:
             data = b"".join(response.iter_raw())
         return _answer(response.status_code, response.headers.multi_items(), data)
+
+    def close(self) -> None:
+        """See Client."""
+        self._client.close()
 
 
 class CurlClient:
@@ -215,6 +238,9 @@ class CurlClient:
             subprocess.run([*words, url], check=True, capture_output=True, timeout=_TIMEOUT + 5)  # noqa: S603
             status, pairs = _parse_heads(heads.read_bytes())
             return _answer(status, pairs, got.read_bytes() if got.exists() and method != "HEAD" else b"")
+
+    def close(self) -> None:
+        """See Client."""
 
 
 def _parse_heads(raw: bytes) -> tuple[int, list[tuple[str, str]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Final
 
@@ -10,11 +11,16 @@ import pytest
 from blobkit.testing.harness import Harness
 from blobkit.testing.report import ConformanceReport, Note
 
-__all__ = ["GIVEN", "NOT_CHECKABLE", "UNDECLARED", "ConformancePlugin", "notes_of"]
+__all__ = ["GIVEN", "NOT_CHECKABLE", "UNDECLARED", "ConformancePlugin", "notes_of", "telling_asserts"]
 
 NOT_CHECKABLE: Final = "not checkable"
 UNDECLARED: Final = "undeclared"
 GIVEN: Final = pytest.StashKey[Harness]()
+
+
+def telling_asserts(*modules: str) -> None:
+    """Let the assertions of these modules show their values, as those of test modules do; too late for imported ones."""
+    pytest.register_assert_rewrite(*(name for name in modules if name not in sys.modules))
 
 
 class ConformancePlugin:

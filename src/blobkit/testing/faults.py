@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import IO, Final, Literal, TypeVar
+from typing import IO, TYPE_CHECKING, Final, Literal, TypeVar
 
 from blobkit.backend import (
     ASGIApp,
@@ -29,6 +29,9 @@ from blobkit.blobs import AbortResult, BlobInfo, DeleteResult, PendingUpload, Pi
 from blobkit.errors import BlobkitError, ConnectionFailed, Unavailable
 from blobkit.spec import UploadSpec
 from blobkit.store import Store
+
+if TYPE_CHECKING:
+    from blobkit.events.model import BlobEvent
 
 __all__ = ["CONTROL_CALLS", "Crash", "Fault", "Faults", "FaultyBackend", "faulty"]
 
@@ -255,6 +258,10 @@ class FaultyBackend(Backend):
     def data_plane(self, *, edge: object | None = None) -> ASGIApp | None:
         """See Backend."""
         return self.inner.data_plane(edge=edge)
+
+    def subscribe(self, listener: Callable[[BlobEvent], None]) -> Callable[[], None] | None:
+        """See Backend."""
+        return self.inner.subscribe(listener)
 
     def sealing_key(self) -> bytes | None:
         """See Backend."""

@@ -74,6 +74,7 @@ class Opener(Protocol):
         self, prefix: str, *, clock: Callable[[], datetime] | None, endpoint: str | None, sealing: Keyring
     ) -> Store:
         """The store on exactly this prefix of the same bucket; ``endpoint`` is where the kit serves its data plane."""
+        ...
 
 
 @dataclass(eq=False)
@@ -184,6 +185,8 @@ class Harness:
         finally:
             self._served.close()
             self._served = None
+            for client in self.clients or ():
+                client.close()
             if self._server is not None:
                 self._server.close()
                 self._server = None

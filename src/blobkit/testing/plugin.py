@@ -27,12 +27,12 @@ import pytest
 from blobkit.store import Store
 from blobkit.testing.clients import Client
 from blobkit.testing.clock import FakeClock
-from blobkit.testing.collecting import GIVEN, NOT_CHECKABLE, UNDECLARED, notes_of
+from blobkit.testing.collecting import GIVEN, NOT_CHECKABLE, UNDECLARED, notes_of, telling_asserts
 from blobkit.testing.faces import awaited
 from blobkit.testing.harness import Harness, everything_but
 from blobkit.testing.report import Note, counted
 
-pytest.register_assert_rewrite("blobkit.testing.trial", "blobkit.testing.executor")
+telling_asserts("blobkit.testing.trial", "blobkit.testing.executor")
 
 from blobkit.testing.trial import Trial  # noqa: E402 - its assertions are rewritten first
 

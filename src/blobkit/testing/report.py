@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -128,14 +130,12 @@ def run(
         words = ["-c", str(settings), "--rootdir", str(suite), "-p", "no:cacheprovider", "--tb=short", "--no-header"]
         words += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # what the harness imported already
         words += ["-p", "blobkit.testing.plugin", "-q", *args, str(suite)]
-        code = _quietly(pytest.main, words, plugin) if quiet else int(pytest.main(words, [plugin]))
+        with _silence() if quiet else nullcontext():
+            code = int(pytest.main(words, [plugin]))
     return plugin.report(time.monotonic() - started, code)
 
 
-def _quietly(main: object, words: Sequence[str], plugin: object) -> int:
-    import contextlib
-    import io
-
-    assert callable(main)
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        return int(main(list(words), [plugin]))
+@contextmanager
+def _silence() -> Iterator[None]:
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        yield

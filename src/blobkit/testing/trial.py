@@ -29,7 +29,7 @@ from blobkit.testing.clock import FakeClock
 from blobkit.testing.collecting import NOT_CHECKABLE, UNDECLARED
 from blobkit.testing.harness import Harness
 
-__all__ = ["Trial", "one_bit_off", "random_bytes", "signature_of", "with_signature"]
+__all__ = ["Trial", "one_bit_off", "random_bytes", "signature_field", "signature_of", "with_signature"]
 
 _SIGNATURE: Final = re.compile(r"(?:^|[?&])([^=&]*(?:signature|sig))=([^&]*)", re.IGNORECASE)
 _ALPHABETS: Final = ("0123456789abcdef", "0123456789ABCDEF")
@@ -46,6 +46,14 @@ def signature_of(url: str) -> str | None:
     """The signature in a URL, as it stands there; None for a URL that has none (a bearer URL)."""
     found = _SIGNATURE.search(url)
     return found.group(2) if found else None
+
+
+def signature_field(fields: Mapping[str, str]) -> str:
+    """The name of the form field that carries the signature. Raises LookupError when there is none."""
+    for name in fields:
+        if _SIGNATURE.fullmatch(f"{name}="):
+            return name
+    raise LookupError("the form has no signature")
 
 
 def with_signature(url: str, signature: str) -> str:

@@ -2,7 +2,8 @@
 
 The plan is read from a file, or from standard input for ``-``. Progress goes to standard output, one JSON object a line:
 ``{"event": "progress", "bytes": …, "total": …, "chunks": …, "chunks_total": …}``, in the end ``{"event": "done", …}`` or
-``{"event": "error", …}``. Exit status: 0 when all of it is there, 1 when not, 2 for wrong arguments.
+``{"event": "error", …}``. Exit status: 0 when all of it is there, 1 when not, 2 for wrong arguments,
+130 when interrupted.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         text = sys.stdin.read() if given.plan == "-" else Path(given.plan).read_text(encoding="utf-8")
         result = upload(given.file, text, held=held, concurrency=given.concurrency, on_progress=progress)
+    except KeyboardInterrupt:
+        say("error", error="KeyboardInterrupt", message="interrupted", code=None, retryable=True)
+        return 130
     except BlobkitError as error:
         say("error", error=type(error).__name__, message=error.message, code=error.code, retryable=error.retryable)
         return 1

@@ -1,22 +1,29 @@
-"""HTTP by urllib3: one pool for a transfer, no redirects, no retries of its own, and errors that name no URL."""
+"""HTTP by urllib3: one pool for a transfer, no redirects, no retries of its own, and no URL in errors or logs."""
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, cast
 
 from blobkit.errors import (
+    AlreadyExists,
     BlobkitError,
     BlobNotFound,
+    ChecksumMismatch,
+    ClockSkew,
     ConnectionFailed,
     PermissionDenied,
     PluginMissing,
     PreconditionFailed,
     SessionExpired,
     SessionMismatch,
+    SessionNotFound,
     Throttled,
     Unavailable,
 )
@@ -41,6 +48,25 @@ _CLASSES: Final[Mapping[int, type[BlobkitError]]] = {
     408: Unavailable,
     429: Throttled,
 }
+_FINAL: Final = frozenset({501, 505})  # the server cannot do it, now or later
+# Codes that say more than their status; each is one vendor's own word, so no two of them can be confused.
+_CODES: Final[Mapping[str, type[BlobkitError]]] = {
+    "BlobAlreadyExists": AlreadyExists,
+    "UnauthorizedBlobOverwrite": AlreadyExists,
+    "already_exists": AlreadyExists,
+    "BadDigest": ChecksumMismatch,
+    "checksum": ChecksumMismatch,
+    "Md5Mismatch": ChecksumMismatch,
+    "Crc64Mismatch": ChecksumMismatch,
+    "XAmzContentChecksumMismatch": ChecksumMismatch,
+    "NoSuchUpload": SessionNotFound,
+    "RequestTimeTooSkewed": ClockSkew,
+    "RequestTimeout": Unavailable,
+    "SlowDown": Throttled,
+    "ServerBusy": Throttled,
+}
+_CHATTY: Final = ("urllib3.connection", "urllib3.connectionpool", "urllib3.poolmanager", "urllib3.response")
+_QUERY: Final = re.compile(r"\?[^\s\"'<>)]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +85,50 @@ class Answer:
 
 def failure(answer: Answer) -> BlobkitError:
     """The error that a refusing answer means. Its code is the provider's own; nothing of the URL is in it."""
-    kind = _CLASSES.get(answer.status, Unavailable if answer.status >= 500 else BlobkitError)
     found = _CODE.search(answer.body.decode("utf-8", "replace"))
     code = answer.headers.get("x-ms-error-code") or (found and (found[1] or found[2])) or None
+    kind = _CODES.get(code or "") or _CLASSES.get(answer.status, Unavailable if answer.status >= 500 else BlobkitError)
     request_id = answer.headers.get("x-amz-request-id") or answer.headers.get("x-ms-request-id")
     hint = "the URL may have expired" if answer.status == 403 else None
     return kind(
-        f"the storage answered {answer.status}", code=code, http_status=answer.status, request_id=request_id, hint=hint
+        f"the storage answered {answer.status}",
+        code=code,
+        http_status=answer.status,
+        request_id=request_id,
+        retryable=False if answer.status in _FINAL else None,
+        hint=hint,
     )
+
+
+class _Discreet(logging.Filter):
+    """urllib3 logs the URLs that it requests, signature included: their queries are cut off while a request is ours.
+
+    A filter on its loggers sees every record of the process, so it must know which threads are ours, and leave alone
+    what the program around us asks of urllib3 by itself.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.local()
+
+    @contextmanager
+    def ours(self) -> Iterator[None]:
+        """What this thread logs inside is about a signed URL."""
+        self._thread.ours = True
+        try:
+            yield
+        finally:
+            self._thread.ours = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrite a record of ours; let every record through."""
+        if getattr(self._thread, "ours", False):
+            record.msg, record.args = _QUERY.sub("?***", redact(record.getMessage())), None
+            record.exc_info = record.exc_text = None
+        return True
+
+
+_discreet: Final = _Discreet()
 
 
 class Http:
@@ -85,6 +147,8 @@ class Http:
             import urllib3
         except ImportError as error:
             raise PluginMissing("moving bytes needs urllib3", hint='pip install "blobkit[transfer]"') from error
+        for name in _CHATTY:
+            logging.getLogger(name).addFilter(_discreet)  # the same filter is added only once
         self._errors = urllib3.exceptions
         self._pool = urllib3.PoolManager(
             num_pools=4,
@@ -104,21 +168,22 @@ class Http:
         """
         sent = {**headers, "content-length": str(size)}
         try:
-            response = self._pool.request(
-                method,
-                url,
-                headers=sent,
-                body=cast("Iterable[bytes]", body),  # http.client sends any buffer as it is
-                preload_content=False,
-                redirect=False,
-                retries=False,
-            )
-            try:
-                data = response.read(_ERROR_BODY)
-                if len(data) == _ERROR_BODY:
-                    response.close()
-            finally:
-                response.release_conn()
+            with _discreet.ours():
+                response = self._pool.request(
+                    method,
+                    url,
+                    headers=sent,
+                    body=cast("Iterable[bytes]", body),  # http.client sends any buffer as it is
+                    preload_content=False,
+                    redirect=False,
+                    retries=False,
+                )
+                try:
+                    data = response.read(_ERROR_BODY)
+                    if not response.closed:  # a connection with bytes left in it is of no use to the next request
+                        response.close()
+                finally:
+                    response.release_conn()
         except (self._errors.HTTPError, OSError) as error:
             raise _connection_failed(error) from None
         return Answer(response.status, {name.lower(): value for name, value in response.headers.items()}, data)
@@ -126,15 +191,16 @@ class Http:
     def open(self, url: str, headers: Mapping[str, str]) -> Incoming:
         """A GET whose body is read piece by piece. Raises ConnectionFailed."""
         try:
-            response = self._pool.request(
-                "GET",
-                url,
-                headers={"accept-encoding": "identity", **headers},
-                preload_content=False,
-                decode_content=False,
-                redirect=False,
-                retries=False,
-            )
+            with _discreet.ours():
+                response = self._pool.request(
+                    "GET",
+                    url,
+                    headers={"accept-encoding": "identity", **headers},
+                    preload_content=False,
+                    decode_content=False,
+                    redirect=False,
+                    retries=False,
+                )
         except (self._errors.HTTPError, OSError) as error:
             raise _connection_failed(error) from None
         return Incoming(response, (self._errors.HTTPError, OSError))
@@ -174,7 +240,7 @@ class Incoming:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
+        if not self._response.closed:
             self._response.close()
         self._response.release_conn()
 

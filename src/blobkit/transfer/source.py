@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from blobkit.errors import InvalidArgument, SourceChanged
 
 __all__ = ["BLOCK", "Readable", "Source", "opened"]
 
-Readable = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
+Readable = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | io.BufferedIOBase
 
 BLOCK: Final = 1 << 20  # threads with blocks of a mebibyte are as fast as it gets; smaller ones cost twice the time
 _buffers = threading.local()
@@ -47,19 +48,24 @@ class Source(ABC):
 
 
 class _File(Source):
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, start: int = 0) -> None:
         self._fd = fd
+        self._start = start
         self._was = _identity(os.fstat(fd))
-        self.size = self._was[0]
+        self.size = max(0, self._was[0] - start)
 
     def blocks(self, offset: int, size: int) -> Iterator[memoryview]:
-        block, end = _buffer(), offset + size
-        while offset < end:
-            got = os.preadv(self._fd, [block[: min(BLOCK, end - offset)]], offset)
+        block, at, end = _buffer(), self._start + offset, self._start + offset + size
+        while at < end:
+            try:
+                got = os.preadv(self._fd, [block[: min(BLOCK, end - at)]], at)
+            except OSError as error:  # not to be taken for a failure of the connection, which would be tried again
+                raise SourceChanged(f"the file cannot be read any more: {error.strerror}") from error
             if got == 0:
                 raise SourceChanged("the file became shorter while it was read")
+            self.check()  # before the block leaves: a request that lacks its last block stores nothing
             yield block[:got]
-            offset += got
+            at += got
 
     def check(self) -> None:
         if _identity(os.fstat(self._fd)) != self._was:
@@ -69,21 +75,26 @@ class _File(Source):
 class _Open(Source):
     """An open file without a descriptor of its own, read by one thread at a time."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes] | io.BufferedIOBase) -> None:
         try:
             self._start = file.tell()
             self.size = file.seek(0, os.SEEK_END) - self._start
         except (AttributeError, OSError) as error:
             raise InvalidArgument("the file cannot seek, so it cannot be sent in chunks") from error
+        if isinstance(file, io.TextIOBase):
+            raise InvalidArgument("the file is open as text", hint='open(path, "rb")')
         self._file = file
         self._lock = threading.Lock()
 
     def blocks(self, offset: int, size: int) -> Iterator[memoryview]:
         end = offset + size
         while offset < end:
-            with self._lock:
-                self._file.seek(self._start + offset)
-                data = self._file.read(min(BLOCK, end - offset))
+            try:
+                with self._lock:
+                    self._file.seek(self._start + offset)
+                    data = self._file.read(min(BLOCK, end - offset))
+            except OSError as error:
+                raise SourceChanged(f"the file cannot be read any more: {error.strerror}") from error
             if not data:
                 raise SourceChanged("the file became shorter while it was read")
             yield memoryview(data)
@@ -112,17 +123,22 @@ def opened(source: Readable) -> Iterator[Source]:
     elif isinstance(source, str | os.PathLike):
         path = Path(source)
         try:
+            if not stat.S_ISREG(path.stat().st_mode):  # asked first: to open a pipe would wait for its other end
+                raise InvalidArgument(f"{str(path)!r} is not a plain file")
             file = path.open("rb", buffering=0)
         except OSError as error:
             raise InvalidArgument(f"cannot read {str(path)!r}: {error.strerror}") from error
         with file:
-            if not path.is_file():
-                raise InvalidArgument(f"{str(path)!r} is not a plain file")
             yield _File(file.fileno())
-    elif isinstance(source, io.BufferedReader | io.FileIO):
-        yield _File(source.fileno())
+    elif isinstance(source, io.BufferedReader | io.FileIO) and _is_plain(source):
+        yield _File(source.fileno(), source.tell())
     else:
         yield _Open(source)
+
+
+def _is_plain(file: io.BufferedReader | io.FileIO) -> bool:
+    """Whether the descriptor shows the bytes that reading the object would (a decompressor wraps others)."""
+    return type(getattr(file, "raw", file)) is io.FileIO and stat.S_ISREG(os.fstat(file.fileno()).st_mode)
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int, int]:

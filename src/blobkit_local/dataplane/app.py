@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from starlette.applications import Starlette
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["create_app"]
 
-_THREADS: Final = 16
 # A signed URL is the permission, whatever page sends it; credentials are never read. What a browser may see of an answer:
 _EXPOSED: Final = (
     "ETag",
@@ -43,10 +41,9 @@ def create_app(backend: LocalBackend, *, edge: object | None = None) -> ASGIApp:
         ``/o/{key}``: GET, HEAD, PUT and DELETE with a signed URL; GET and HEAD without one when the store is public.
         ``/healthz``: 200 with ``{"status": "ok"}``.
     """
-    executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="blobkit-dataplane")
     return Starlette(
         routes=[
-            Mount("/o", app=Objects(backend, executor, _edge(edge))),
+            Mount("/o", app=Objects(backend, _edge(edge))),
             Route("/healthz", _health, methods=["GET"]),
         ],
         middleware=[

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from concurrent.futures import Executor
 from typing import IO, Any, Final, TypeVar
 
 from blobkit_local.dataplane.errors import Problem
@@ -35,11 +34,10 @@ class Exchange:
         headers: Lower-case names; of a repeated header the values are joined by commas (RFC 9110 section 5.3).
     """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, executor: Executor) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._executor = executor
         self._loop = asyncio.get_running_loop()
         self._body_done = False
         self._started = False
@@ -51,7 +49,7 @@ class Exchange:
 
     async def run(self, function: Callable[..., T], *args: object) -> T:
         """Run what waits for a disk in a thread."""
-        return await self._loop.run_in_executor(self._executor, lambda: function(*args))
+        return await self._loop.run_in_executor(None, lambda: function(*args))
 
     @property
     def started(self) -> bool:
@@ -88,7 +86,7 @@ class Exchange:
                     writing = None
                 total += size
                 if batch:
-                    writing = self._loop.run_in_executor(self._executor, _write_all, write, batch)
+                    writing = self._loop.run_in_executor(None, _write_all, write, batch)
                 if last:
                     break
             if writing is not None:

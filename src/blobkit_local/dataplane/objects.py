@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -39,18 +37,17 @@ class Edge(Protocol):
 class Objects:
     """The ASGI application below ``/o/``."""
 
-    def __init__(self, backend: LocalBackend, executor: Executor, edge: Edge | None) -> None:
+    def __init__(self, backend: LocalBackend, edge: Edge | None) -> None:
         self._backend = backend
-        self._executor = executor
         self._edge = edge
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        exchange = Exchange(scope, receive, send, self._executor)
+        exchange = Exchange(scope, receive, send)
         try:
             await self._dispatch(exchange, scope)
-        except (Disconnected, asyncio.CancelledError):
-            raise
+        except Disconnected:
+            return  # nobody is there to be answered; what was begun is discarded already
         except Exception as error:
             problem = problem_of(error, self._classified(error))
             if problem.status >= 500:
@@ -168,7 +165,7 @@ class Objects:
         try:
             got = await exchange.pour(incoming.write)
             if length is not None and got != length:
-                raise Disconnected
+                raise Problem(400, "malformed", "the body is not of the announced size")
             info = await exchange.run(incoming.commit)
         finally:
             await exchange.run(incoming.discard)
@@ -194,7 +191,7 @@ class Objects:
         try:
             got = await exchange.pour(incoming.write)
             if length is not None and got != length:
-                raise Disconnected
+                raise Problem(400, "malformed", "the body is not of the announced size")
             held = await exchange.run(incoming.commit)
         finally:
             await exchange.run(incoming.discard)

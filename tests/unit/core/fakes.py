@@ -33,6 +33,7 @@ from blobkit.config import Kind, Location, OpenContext, Option, StoreConfig
 from blobkit.errors import (
     AlreadyExists,
     BlobNotFound,
+    ChecksumMismatch,
     ConnectionFailed,
     PreconditionFailed,
     SessionNotFound,
@@ -231,8 +232,13 @@ class FakeBackend(Backend):
             raise SessionNotFound("no such session")
         if state.spec.if_absent and state.key in self.objects:
             raise AlreadyExists("taken")
-        held = self.open_sessions.pop(state.upload_id)
-        info = self._store(state.key, b"".join(held[n] for n in sorted(held)), state.spec, state.upload_id)
+        held = self.open_sessions[state.upload_id]
+        data = b"".join(held[n] for n in sorted(held))
+        wanted = state.spec.checksum if self.capabilities.enforcer(Route.CHUNKED, Constraint.CHECKSUM) else None
+        if wanted is not None and wanted != Checksum.of(wanted.algorithm, data):
+            raise ChecksumMismatch("not the bytes that were promised")
+        self.open_sessions.pop(state.upload_id)
+        info = self._store(state.key, data, state.spec, state.upload_id)
         self._after("commit")
         return info
 

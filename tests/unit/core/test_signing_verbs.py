@@ -103,7 +103,9 @@ def test_every_constraint_ends_bound_verified_or_refused(
         max_size=1 if Constraint.SIZE_RANGE in constraints and Constraint.SIZE not in constraints else None,
         cache_control="no-store" if Constraint.CACHE_CONTROL in constraints else None,
     )
-    enforces = {(Route.PUT, c): v for c, v in put.items()} | {(Route.POST, c): v for c, v in post.items()}
+    enforces: dict[tuple[Route, Constraint], Verdict] = {}
+    enforces.update({(Route.PUT, c): v for c, v in put.items()})
+    enforces.update({(Route.POST, c): v for c, v in post.items()})
     capabilities = Capabilities(enforces=enforces, features={Feature.SIGN_FORM: True})
 
     def seen_to(route: Route, constraint: Constraint) -> bool:

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from urllib.parse import urlsplit
 
 import httpx
@@ -170,9 +171,7 @@ def test_an_expired_url_is_refused_and_a_younger_one_is_not(plane: Plane) -> Non
     for age, life, status in ((3600, 3599, 403), (3600, 3660, 200), (60, 59, 403), (60, 120, 200)):
         then = datetime.now(UTC) - timedelta(seconds=age)
         endpoint = plane.store.config.text("public_endpoint")
-        past = blobkit.open_store(
-            f"memory://{name}?public_endpoint={endpoint}", clock=(lambda moment: lambda: moment)(then)
-        )
+        past = blobkit.open_store(f"memory://{name}?public_endpoint={endpoint}", clock=partial(_same, then))
         plane.store.write("k", b"x")
         answer = plane.client.get(past.sign_download("k", expires_in=timedelta(seconds=life)).url.reveal())
         assert answer.status_code == status

@@ -15,7 +15,7 @@ DATE = "Fri, 02 Jan 2026 03:04:05 GMT"
 EARLIER, LATER = "Thu, 01 Jan 2026 00:00:00 GMT", "Sat, 03 Jan 2026 00:00:00 GMT"
 
 
-def ask(size: int = 10, **headers: str) -> Answer:
+def ask(size: int = 10, /, **headers: str) -> Answer:
     return decide(
         {name.replace("_", "-"): value for name, value in headers.items()}, etag="e", modified=MODIFIED, size=size
     )
@@ -80,7 +80,7 @@ def test_a_range_never_leaves_the_object(size: int, first: int, last: int) -> No
     ],
 )
 def test_preconditions_in_the_order_of_the_rfc(headers: dict[str, str], status: int) -> None:
-    assert ask(**headers).status == status
+    assert ask(10, **headers).status == status
 
 
 @pytest.mark.parametrize(

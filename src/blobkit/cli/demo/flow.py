@@ -94,12 +94,13 @@ def tell(story: Story, ways: Ways) -> None:
     store = ways.place.store
     key = f"blobkit-demo/{uuid.uuid4().hex}/{ways.file.name}"
     with ExitStack() as closing:
-        stop = store._calls.backend.subscribe(ways.events.append)
+        stop = store.subscribe(ways.events.append)
         if stop is not None:
             closing.callback(stop)
         again = closing.enter_context(ways.place.afresh())
         session, left = _begin_and_crash(story, ways, key)
-        closing.callback(lambda: store.delete(key))
+        purge = store.capabilities.has(Feature.VERSIONS)
+        closing.callback(lambda: store.delete(key, purge_versions=purge))
         closing.callback(session.abort)
         session = again.resume_upload(
             session.token.reveal(), owner=_OWNER

@@ -17,7 +17,7 @@ from blobkit.errors import BlobkitError, ChunkMismatch
 from blobkit.redaction import RedactingFilter
 from blobkit.signed import SignedRequest
 from blobkit.spec import UploadSpec
-from blobkit.testing.trial import Trial, signature_of
+from blobkit.testing.trial import Trial, signature_field, signature_of
 
 LIFE: Final = timedelta(minutes=5)
 
@@ -49,7 +49,8 @@ def secrets_of(trial: Trial) -> tuple[list[object], list[str]]:
     things: list[object] = [*requests, *(request.url for request in requests), store.plan_upload("k", 10)]
     secrets = []
     for request in requests:
-        secrets += [value for name, value in (request.fields or {}).items() if name.lower().endswith("signature")]
+        if request.fields is not None:
+            secrets.append(request.fields[signature_field(request.fields)])
         if signature := signature_of(request.url.reveal()):
             secrets.append(signature)
     if store.capabilities.has(Feature.CHUNKED):

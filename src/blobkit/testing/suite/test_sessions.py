@@ -119,6 +119,9 @@ def test_a_session_of_an_unknown_size_grows_until_it_is_said(trial: Trial) -> No
     with pytest.raises((ChunkMismatch, SessionMismatch, *BROKEN)):
         session.complete(size=len(data) + trial.chunk_size)
     trial.nothing_at("target")
+    if trial.store.capabilities.commit == "last_chunk" and session.status().state == "gone":
+        trial.undeclared("a second try after a wrong size")  # it was assembled already, and did not keep what was said
+        return
     assert session.complete(size=len(data)).size == len(data)
     trial.holds("target", data)
 
@@ -237,7 +240,8 @@ def test_a_chunk_of_the_wrong_size_is_never_assembled(trial: Trial, number: int,
     trial.send_chunks(session, data, [number], pieces={number: piece})
     if not trial.sequential:
         trial.accepted(trial.send_chunks(session, data, [n for n in (1, 2, 3) if n > number]), session)
-    assert number not in session.status().received
+    if not trial.sequential:  # there, bytes beyond a chunk's end are the next one's first
+        assert number not in session.status().received
     with pytest.raises((ChunkMismatch, *BROKEN)):
         session.complete()
     trial.nothing_at("target")
@@ -461,7 +465,10 @@ def test_damaged_bytes_never_reach_the_key(trial: Trial, algorithm: str, where: 
     if early and session.enforcement[Constraint.CHECKSUM] is not Enforcement.COMPLETION:
         trial.needs("chunked.checksum")
     trial.send_chunks(session, damaged)
-    with pytest.raises(BROKEN) as found:
+    due: tuple[type[BlobkitError], ...] = BROKEN
+    if not early and not session.staged and not trial.declares((Route.CHUNKED, Constraint.CHECKSUM)):
+        due = (Unsupported,)  # nobody could check it before the object is there: so nothing is done
+    with pytest.raises(due) as found:
         session.complete(checksum=None if early else right)
     assert found.value.key == "target"
     if taken:
@@ -470,13 +477,22 @@ def test_damaged_bytes_never_reach_the_key(trial: Trial, algorithm: str, where: 
         trial.nothing_at("target")
 
 
-def test_the_right_checksum_lets_the_object_appear(trial: Trial) -> None:
+@pytest.mark.parametrize("where", ["asked-at-the-start", "said-at-the-end", "both"])
+def test_the_right_checksum_lets_the_object_appear(trial: Trial, where: str) -> None:
     if not chunked(trial):
         return
     data = trial.body(1.5)
-    session = trial.start("target", size=len(data), spec=UploadSpec(checksum=Checksum.of("sha256", data)))
+    right = Checksum.of("sha256", data)
+    spec = UploadSpec(checksum=None if where == "said-at-the-end" else right)
+    session = trial.start("target", size=len(data), spec=spec)
     trial.send_chunks(session, data)
-    session.complete(checksum=Checksum.of("md5", data))
+    if where == "said-at-the-end" and not session.staged and not trial.declares((Route.CHUNKED, Constraint.CHECKSUM)):
+        with pytest.raises(Unsupported):
+            session.complete(checksum=right)
+        trial.nothing_at("target")
+        session.complete()
+    else:
+        session.complete(checksum=None if where == "asked-at-the-start" else right)
     trial.holds("target", data)
 
 
@@ -705,7 +721,7 @@ def test_a_changed_token_is_refused(trial: Trial) -> None:
         return
     session = trial.start("target", size=10)
     token = session.token.reveal()
-    for place in range(0, len(token), max(1, len(token) // 40)):
+    for place in range(0, len(token) - 1, max(1, len(token) // 40)):  # the last one may carry spare bits
         changed = token[:place] + ("A" if token[place] != "A" else "B") + token[place + 1 :]
         assert reason_of(partial(trial.store.resume_upload, changed)) in ("tampered", "newer")
     for text in ("", "x", token[:-4], token + "AAAA", "é", token * 40):

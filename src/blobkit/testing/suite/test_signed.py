@@ -18,7 +18,7 @@ from blobkit.testing.clients import Answer, form_body
 from blobkit.testing.clock import FakeClock
 from blobkit.testing.executor import content_range
 from blobkit.testing.matrix import BODY
-from blobkit.testing.trial import Trial, one_bit_off, signature_of, with_signature
+from blobkit.testing.trial import Trial, one_bit_off, signature_field, signature_of, with_signature
 
 VERBS: Final = ("upload", "form", "download", "head", "delete", "chunk")
 FEATURES: Final[Mapping[str, Feature]] = {
@@ -176,7 +176,7 @@ def test_one_bit_of_the_signature_changed_is_refused(trial: Trial, verb: str) ->
     if (shot := aim(trial, verb, trial.store, timedelta(minutes=5))) is None:
         return
     if shot.fields is not None:
-        name = next(name for name in shot.fields if name.lower().endswith("signature"))
+        name = signature_field(shot.fields)
         forged = replace(shot, fields={**shot.fields, name: one_bit_off(shot.fields[name])})
     elif (signature := signature_of(shot.url)) is not None:
         forged = replace(shot, url=with_signature(shot.url, one_bit_off(signature)))

@@ -1,0 +1,45 @@
+"""The suite notices every check that is taken away: each crippled storage fails the very test that is there for it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .mutants import MUTANTS, Mutant
+from .toy import Manner
+
+ROOT = Path(__file__).parents[3]
+
+
+def in_another_process(*words: str) -> object:
+    """A pytest inside pytest shares too much with it: the suite runs in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def found() -> object:
+    return in_another_process("tests.unit.testing.mutants")
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant.manner}-{mutant.without}-{mutant.caught_by}")
+def test_a_check_that_is_taken_away_is_noticed(found: dict[str, list[str]], mutant: Mutant) -> None:
+    assert found["|".join(mutant)], f"without {mutant.without}, {mutant.caught_by} passes all the same"
+
+
+@pytest.mark.parametrize("manner", ["parts", "bearer", "blocks"])
+def test_the_whole_suite_passes_on_a_storage_that_checks_everything(manner: Manner) -> None:
+    report = in_another_process("tests.unit.testing.whole", manner)
+    assert isinstance(report, dict)
+    assert report["failed"] == []
+    assert report["ok"] is True
+    assert report["passed"] > 400
+    named = {"bearer": "chunks in any order", "blocks": "put.size", "parts": "put.size_range"}
+    assert named[manner] in report["undeclared"], "what is not declared is told"
