@@ -21,7 +21,7 @@ demo: $(VENV)/demo.stamp  ## Run the whole flow on this machine: upload, crash, 
 	@$(BIN)/blobkit demo $${FILE:+"$$FILE"}
 
 test: $(VENV)/dev.stamp servers  ## Run the tests (ARGS= more arguments for pytest)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(ARGS)
 
 check: $(VENV)/dev.stamp  ## Lint, types, architecture, docstrings
 	$(BIN)/ruff check

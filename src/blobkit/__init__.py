@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         UntrustedEvent,
     )
     from blobkit.events.model import BlobEvent, EventKind
+    from blobkit.events.parse import ParsedEvents, parse_events
     from blobkit.keys import KeyTemplate
     from blobkit.kit import Kit, load
     from blobkit.opening import open_store
@@ -114,6 +115,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "UntrustedEvent",
     ),
     "events.model": ("BlobEvent", "EventKind"),
+    "events.parse": ("ParsedEvents", "parse_events"),
     "keys": ("KeyTemplate",),
     "kit": ("Kit", "load"),
     "plans": ("PlanLinks", "UploadPlan"),
@@ -174,6 +176,7 @@ __all__ = [
     "NotFound",
     "ObjectLocked",
     "Observer",
+    "ParsedEvents",
     "PendingUpload",
     "PermissionDenied",
     "Pin",
@@ -214,6 +217,7 @@ __all__ = [
     "errors",
     "load",
     "open_store",
+    "parse_events",
 ]
 
 

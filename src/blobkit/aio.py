@@ -24,7 +24,10 @@ from blobkit.session import UploadSession
 from blobkit.store import Store
 
 if TYPE_CHECKING:
+    from blobkit.blobs import Pin
+    from blobkit.events.keeping import StoreEvents
     from blobkit.events.model import BlobEvent
+    from blobkit.events.shells import Headers
 
 __all__ = ["AsyncFile", "AsyncKit", "AsyncStore", "AsyncUploadSession", "load", "open_store"]
 
@@ -221,6 +224,23 @@ class AsyncStore:
         """Call ``listener`` after each change that this process makes, where the provider is embedded; in its thread."""
         return self.store.subscribe(listener)
 
+    def parse_events(self, body: object, headers: Headers | None = None) -> StoreEvents:
+        """The events of a delivery that concern this store, with keys relative to its prefix. Pure: no I/O.
+
+        It proves nothing: check where the delivery came from first.
+
+        Args:
+            body: As for :func:`blobkit.parse_events`.
+            headers: Of the HTTP request.
+
+        Returns:
+            The events of this store; beside them controls, errors, foreign messages, and ``elsewhere``: other stores' events.
+
+        Raises:
+            MalformedEvent: The body as a whole cannot be read.
+        """
+        return self.store._calls.events_of(self, body, headers)
+
     sign_upload = _signing(Store.sign_upload)
     sign_uploads = _signing(Store.sign_uploads)
     sign_download = _signing(Store.sign_download)
@@ -241,9 +261,9 @@ class AsyncStore:
     list = _paged(Store.list)
     list_dir = _paged(Store.list_dir)
 
-    async def open(self, key: str) -> AsyncFile:
-        """The object as a read-only seekable file, pinned to what it was at opening. Raises BlobNotFound."""
-        return AsyncFile(await asyncio.to_thread(self.store.open, key))
+    async def open(self, key: str, *, pin: Pin | None = None) -> AsyncFile:
+        """The object as a read-only seekable file, pinned. Raises BlobNotFound, PreconditionFailed."""
+        return AsyncFile(await asyncio.to_thread(self.store.open, key, pin=pin))
 
     copy = _threaded(Store.copy)
     promote = _threaded(Store.promote)

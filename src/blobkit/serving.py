@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from blobkit.backend import ASGIApp
     from blobkit.store import Store
 
-__all__ = ["data_plane", "serve_forever", "serve_in_thread"]
+__all__ = ["data_plane", "listening", "running", "serve_forever", "serve_in_thread"]
 
 _START: Final = 15.0
 _GRACE: Final = 10  # seconds for running requests to end
@@ -65,9 +65,9 @@ def serve_in_thread(open_with_endpoint: Callable[[str], Store]) -> Iterator[Stor
         PluginMissing: uvicorn is not installed.
         Unavailable: The server did not come up.
     """
-    with _bound("127.0.0.1", 0) as sock:
+    with listening("127.0.0.1", 0) as sock:
         host, port = sock.getsockname()
-        with open_with_endpoint(f"http://{host}:{port}") as store, _running(data_plane(store), sock):
+        with open_with_endpoint(f"http://{host}:{port}") as store, running(data_plane(store), sock):
             yield store
 
 
@@ -90,7 +90,7 @@ def serve_forever(
     """
     app = data_plane(store)
     stop = threading.Event()
-    with _bound(host, port) as sock, _signalled(stop), _running(app, sock) as thread:
+    with listening(host, port) as sock, _signalled(stop), running(app, sock) as thread:
         if ready is not None:
             shown = f"[{host}]" if ":" in host else host
             ready(f"http://{shown}:{sock.getsockname()[1]}")
@@ -100,8 +100,12 @@ def serve_forever(
 
 
 @contextmanager
-def _bound(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that listens already, so that no client is refused while the server comes up."""
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens already, so that no client is refused while the server comes up.
+
+    Raises:
+        ConfigError: The port is taken, or the address is not one of this machine.
+    """
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
             0
@@ -135,8 +139,16 @@ def _signalled(stop: threading.Event) -> Iterator[None]:
 
 
 @contextmanager
-def _running(app: ASGIApp, sock: socket.socket) -> Iterator[threading.Thread]:
-    """The application served on the socket by a thread, from the first accepted connection to the last finished request."""
+def running(app: ASGIApp, sock: socket.socket) -> Iterator[threading.Thread]:
+    """An application served on a :func:`listening` socket by a thread, from the first connection to the last finished request.
+
+    Yields:
+        The thread; it ends by itself only when the server failed.
+
+    Raises:
+        PluginMissing: uvicorn is not installed.
+        Unavailable: The server did not come up.
+    """
     server = _server(app)
     failures: list[BaseException] = []
 

@@ -37,7 +37,9 @@ from blobkit.sources import Uploadable, opened, opened_data, spooled
 from blobkit.spec import Constraint, Enforcement, MiB, UploadSpec
 
 if TYPE_CHECKING:
+    from blobkit.events.keeping import StoreEvents
     from blobkit.events.model import BlobEvent
+    from blobkit.events.shells import Headers
     from blobkit.plans import UploadPlan
 
 __all__ = ["Store"]
@@ -112,6 +114,23 @@ class Store:
         """
         self._calls.check_open("subscribe")
         return self._calls.backend.subscribe(listener)
+
+    def parse_events(self, body: object, headers: Headers | None = None) -> StoreEvents:
+        """The events of a delivery that concern this store, with keys relative to its prefix. Pure: no I/O.
+
+        It proves nothing: check where the delivery came from first.
+
+        Args:
+            body: As for :func:`blobkit.parse_events`.
+            headers: Of the HTTP request.
+
+        Returns:
+            The events of this store; beside them controls, errors, foreign messages, and ``elsewhere``: other stores' events.
+
+        Raises:
+            MalformedEvent: The body as a whole cannot be read.
+        """
+        return self._calls.events_of(self, body, headers)
 
     # --- signed requests ---
 
@@ -578,14 +597,20 @@ class Store:
             with stream:
                 return stream.read()
 
-    def open(self, key: str) -> BinaryIO:
-        """The object as a read-only seekable file, read by ranges, pinned to what it was at opening.
+    def open(self, key: str, *, pin: Pin | None = None) -> BinaryIO:
+        """The object as a read-only seekable file, read by ranges, pinned to what it is at opening.
+
+        Args:
+            pin: Exactly this content: its version, where there are versions, even when it is not the current one any more.
 
         Raises:
-            BlobNotFound; later, while reading, PreconditionFailed when the object was replaced.
+            BlobNotFound.
+            PreconditionFailed: The object at the key is not the pinned one; while reading, when it was replaced.
         """
         with self._calls.calling("open", key) as backend:
-            info = backend.head(self._calls.full(key))
+            info = backend.head(self._calls.full(key), version=pin.version if pin else None)
+            if pin is not None and pin.etag is not None and pin.etag != info.etag:
+                raise PreconditionFailed("the object at the key is another than the pinned one")
             return io.BufferedReader(BlobFile(self._calls, info), buffer_size=MiB)
 
     def write(

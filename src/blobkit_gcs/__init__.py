@@ -1,3 +1,1 @@
-"""Google Cloud Storage."""
-
-from __future__ import annotations
+"""Google Cloud Storage: the plugin ``gs``, and its events."""

@@ -11,8 +11,6 @@ import pytest
 from blobkit.testing import Harness
 from blobkit.testing.suite import *
 
-pytest_plugins = "blobkit.testing.plugin"
-
 DURABLE: Final = {
     "local": "",
     "local-versioned": "versioning=on",

@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import Final
 
 STORES: Final[dict[str, str]] = {
+    "gs": "blobkit_gcs.plugin:plugin",
     "local": "blobkit_local.plugin:plugin",
     "memory": "blobkit_local.plugin:memory_plugin",
 }
 
 PROVIDERS: Final[dict[str, str]] = {
+    "gcs": "gs",
     "local": "local",
     "memory": "memory",
 }

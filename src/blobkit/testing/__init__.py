@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from blobkit.testing.faults import Crash, Fault, Faults, FaultyBackend, faulty
     from blobkit.testing.harness import ALL_CHECKS, CHECKS, OTHERS, Harness, everything_but
     from blobkit.testing.report import ConformanceReport, Note, run
-    from blobkit.testing.serving import LoopbackServer
     from blobkit.testing.trial import Trial
 
 _HOMES: Final = {
@@ -40,7 +39,6 @@ _HOMES: Final = {
     "ConformanceReport": "report",
     "Note": "report",
     "run": "report",
-    "LoopbackServer": "serving",
     "Trial": "trial",
 }
 
@@ -57,7 +55,6 @@ __all__ = [
     "Faults",
     "FaultyBackend",
     "Harness",
-    "LoopbackServer",
     "Note",
     "Trial",
     "everything_but",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType, TracebackType
@@ -16,12 +17,12 @@ from blobkit.config import StoreConfig, parse
 from blobkit.opening import open_store
 from blobkit.plugins.manager import find_store_plugin
 from blobkit.sealing import ENV, Keyring
+from blobkit.serving import data_plane, listening, running
 from blobkit.spec import Constraint, Route
 from blobkit.store import Store
 from blobkit.testing.clients import Client, available_clients
 from blobkit.testing.clock import FakeClock
 from blobkit.testing.corpus import KEYS
-from blobkit.testing.serving import LoopbackServer
 
 __all__ = ["ALL_CHECKS", "CHECKS", "OTHERS", "Harness", "Opener", "everything_but"]
 
@@ -37,6 +38,7 @@ CHECKS: Final[Mapping[str, str]] = MappingProxyType(
         "overrides": "a download's response overrides are in the answer",
         "cors": "a browser at another origin may upload, and read the receipts",
         "unsatisfiable_range": "a range past the end is answered 416",
+        "uncovers": "deleting the newest version by its id makes the one before it the current one",
         "chunk_size": "chunks smaller or larger than planned are noticed",
         **{
             f"{route}.{constraint}": f"{constraint} is enforced on {route}"
@@ -125,7 +127,8 @@ class Harness:
         self.sealing = Keyring.from_text(self.sealing_text)
         self._run = f"blobkit-conformance/{uuid.uuid4().hex[:12]}/"
         self._tests = 0
-        self._server: LoopbackServer | None = None
+        self._serving = ExitStack()
+        self._endpoint: str | None = None
         self._served: Store | None = None
         self._config: StoreConfig | None = None if self.store_url is None else _config(self.store_url)
 
@@ -145,7 +148,7 @@ class Harness:
             clock: The time; the real one when None.
             other: Instead, the store of this name in ``others``.
         """
-        endpoint = self._server.endpoint if self._server else None
+        endpoint = self._endpoint
         if other is not None:
             return open_store(_with(_config(self.others[other]), prefix, endpoint), clock=clock, sealing=self.sealing)
         if self.opener is not None:
@@ -156,7 +159,7 @@ class Harness:
         """The store's URL at this prefix, for another process. Raises LookupError for a harness without a URL."""
         if self._config is None:
             raise LookupError("the harness has no store_url")
-        return _with(self._config, prefix, self._server.endpoint if self._server else None)
+        return _with(self._config, prefix, self._endpoint)
 
     # --- serving ---
 
@@ -169,12 +172,10 @@ class Harness:
         if not self._served.capabilities.has(Feature.DATA_PLANE) or served_elsewhere:
             return
         self._served.close()
-        self._server = LoopbackServer()
+        sock = self._serving.enter_context(listening("127.0.0.1", 0))
+        self._endpoint = f"http://127.0.0.1:{sock.getsockname()[1]}"
         self._served = self.open(self.new_prefix())
-        app = self._served._calls.backend.data_plane()
-        if app is None:
-            raise RuntimeError("the store declares data_plane and has none")
-        self._server.start(app)
+        self._serving.enter_context(running(data_plane(self._served), sock))
 
     def stop(self) -> None:
         """Delete what the tests left, stop serving, close. Idempotent."""
@@ -187,9 +188,8 @@ class Harness:
             self._served = None
             for client in self.clients or ():
                 client.close()
-            if self._server is not None:
-                self._server.close()
-                self._server = None
+            self._serving.close()
+            self._endpoint = None
 
     def clean(self) -> None:
         """Delete every object and session below this run's prefix; versions hidden by markers remain."""

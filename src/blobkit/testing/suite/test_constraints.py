@@ -240,4 +240,7 @@ def test_verify_upload_deletes_exactly_what_it_condemned(trial: Trial) -> None:
         trial.store.write("target", BODY)
         with pytest.raises(ConstraintViolated):
             trial.store.verify_upload("target", UploadSpec(size=3), delete_on_violation=True)
+        if not trial.harness.checks("uncovers"):
+            trial.nothing_at("target")
+        trial.needs("uncovers")
         trial.holds("target", OLD)  # no marker: what was there before is there again

@@ -280,7 +280,11 @@ def test_a_chunk_bound_to_a_checksum_is_refused_with_other_bytes(trial: Trial) -
         with pytest.raises(Unsupported):
             session.sign_chunks([1], checksums=checksums)
         return
-    signed = session.sign_chunks([1], checksums=checksums)[0]
+    try:
+        signed = session.sign_chunks([1], checksums=checksums)[0]
+    except UnenforceableConstraint:  # not of every algorithm: then of the one that all who check parts know
+        trial.undeclared("a crc32c that a chunk's signature binds")
+        signed = session.sign_chunks([1], checksums={1: Checksum.of("md5", piece)})[0]
     trial.needs("chunked.checksum")
     assert trial.send_chunk(signed, piece[:-1] + bytes([piece[-1] ^ 1]), len(data)).refused
     assert session.status().received == ()

@@ -1,0 +1,74 @@
+"""The conformance suite against the strict server, with google-cloud-storage as the client of control calls."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import pytest
+
+from blobkit.testing import Harness, everything_but
+from blobkit.testing.suite import *
+from blobkit_gcs.testing import StrictGcs
+
+MODES: Final = {  # every mode is a run of the whole suite: three are a minute
+    "sessions": "",
+    "sessions-versioned": "&versioning=on",
+    "parts-hmac": "&chunks=multipart",
+}
+ORIGIN: Final = "https://app.example"
+CORS: Final = {
+    "origin": [ORIGIN],
+    "method": ["GET", "HEAD", "PUT", "POST", "DELETE"],
+    "responseHeader": [
+        "Cache-Control",
+        "Content-Disposition",
+        "Content-Encoding",
+        "Content-MD5",
+        "Content-Range",
+        "Content-Type",
+        "ETag",
+        "x-goog-content-length-range",
+        "x-goog-if-generation-match",
+        "x-goog-meta-a",
+        "x-goog-meta-owner",
+        "x-goog-storage-class",
+    ],
+}
+
+
+@pytest.fixture(scope="module", params=MODES)
+def harness(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
+    folder: Path = tmp_path_factory.mktemp("gcs")
+    with StrictGcs() as server:
+        server.create_bucket("media", versioning="versioned" in request.param, cors=[CORS])
+        key = folder / "key.json"
+        key.write_text(json.dumps(server.service_account.info))
+        options = f"endpoint={quote(server.endpoint, safe='')}&service_account_file={quote(str(key), safe='')}"
+        plain = f"gs://media/?{options}"
+        if "hmac" in request.param:
+            access_id, secret = server.hmac
+            (folder / "hmac").write_text(secret)
+            options += f"&hmac_access_id={access_id}&hmac_secret_file={quote(str(folder / 'hmac'), safe='')}"
+        url = f"gs://media/?{options}{MODES[request.param]}"
+        (folder / "other").write_text(os.urandom(16).hex())
+        stranger = f"&hmac_access_id=GOOG1ESTRANGER&hmac_secret_file={quote(str(folder / 'other'), safe='')}"
+        nowhere = quote("http://127.0.0.1:9", safe="")
+        harness = Harness(
+            url,
+            enforces=everything_but("uncovers"),
+            reasons={"uncovers": "a noncurrent generation never becomes the current one again"},
+            others={
+                "foreign_keys": f"{plain}{stranger}{MODES[request.param]}",
+                "missing_bucket": url.replace("gs://media/", "gs://nothing/"),
+                "unreachable": url.replace(quote(server.endpoint, safe=""), nowhere),
+            },
+            origin=ORIGIN,
+            name=f"gcs-{request.param}",
+        )
+        yield harness
+        harness.stop()
