@@ -47,7 +47,7 @@ def certificate() -> bytes:
     return built.sign(private_key(), hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
-def signed_sns(version: str = "2", **changed: object) -> dict[str, object]:
+def signed_sns(version: str = "2", **changed: str) -> dict[str, object]:
     """A signed notification; what is ``changed`` is signed too."""
     message = {**samples.sns(samples.s3()), "SignatureVersion": version, "SigningCertURL": CERTIFICATE, **changed}
     algorithm = hashes.SHA1() if version == "1" else hashes.SHA256()
@@ -118,7 +118,7 @@ def test_a_certificate_elsewhere_is_not_even_fetched(address: str) -> None:
         {"Timestamp": "2026-01-02T04:06:00.000Z"},
     ],
 )
-def test_foreign_stale_and_future_messages_are_refused_before_anything_is_fetched(changed: dict[str, object]) -> None:
+def test_foreign_stale_and_future_messages_are_refused_before_anything_is_fetched(changed: dict[str, str]) -> None:
     fetch = Fetched(certificate())
     with pytest.raises(UntrustedEvent):
         sns_verifier(fetch).verify(signed_sns(**changed))
