@@ -97,7 +97,7 @@ def _event(native: str, source: str | None, raw: dict[str, object], document: Do
 
 
 def _kind(native: str, data: Mapping[str, object]) -> EventKind:
-    api = data.get("api")
+    api = text(data.get("api"))
     if native == "Microsoft.Storage.BlobCreated":
         if api in _COMMITTED:
             return EventKind.CREATED
