@@ -51,8 +51,11 @@ _CLOUDEVENT_SHELLS: Final = (
 
 def lower_names(headers: Headers | None) -> dict[str, str]:
     """Headers by lower-case name."""
-    pairs: Iterable[tuple[str, str]] = headers.items() if isinstance(headers, Mapping) else headers or ()
-    return {name.lower(): value for name, value in pairs}
+    if headers is None:
+        return {}
+    if isinstance(headers, Mapping):
+        return {name.lower(): value for name, value in headers.items()}
+    return {name.lower(): value for name, value in headers}
 
 
 def unwrap(
