@@ -25,7 +25,9 @@ from blobkit.store import Store
 
 if TYPE_CHECKING:
     from blobkit.blobs import Pin
+    from blobkit.events.keeping import StoreEvents
     from blobkit.events.model import BlobEvent
+    from blobkit.events.shells import Headers
 
 __all__ = ["AsyncFile", "AsyncKit", "AsyncStore", "AsyncUploadSession", "load", "open_store"]
 
@@ -221,6 +223,23 @@ class AsyncStore:
     def subscribe(self, listener: Callable[[BlobEvent], None]) -> Callable[[], None] | None:
         """Call ``listener`` after each change that this process makes, where the provider is embedded; in its thread."""
         return self.store.subscribe(listener)
+
+    def parse_events(self, body: object, headers: Headers | None = None) -> StoreEvents:
+        """The events of a delivery that concern this store, with keys relative to its prefix. Pure: no I/O.
+
+        It proves nothing: check where the delivery came from first.
+
+        Args:
+            body: As for :func:`blobkit.parse_events`.
+            headers: Of the HTTP request.
+
+        Returns:
+            The events of this store; beside them controls, errors, foreign messages, and ``elsewhere``: other stores' events.
+
+        Raises:
+            MalformedEvent: The body as a whole cannot be read.
+        """
+        return self.store._calls.events_of(self, body, headers)
 
     sign_upload = _signing(Store.sign_upload)
     sign_uploads = _signing(Store.sign_uploads)

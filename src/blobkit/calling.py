@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from blobkit import ops, sealing
 from blobkit.backend import Backend, Capabilities, Feature, SessionState, Signer, UploadOrder
@@ -34,6 +35,12 @@ from blobkit.plugins.manager import Observers
 from blobkit.sealing import Keyring
 from blobkit.signed import SignedChunk
 from blobkit.spec import Constraint, MiB, UploadSpec
+
+if TYPE_CHECKING:
+    from blobkit.aio import AsyncStore
+    from blobkit.events.keeping import StoreEvents
+    from blobkit.events.shells import Headers
+    from blobkit.store import Store
 
 __all__ = ["Calls", "NeedsThread", "inline"]
 
@@ -89,6 +96,22 @@ class Calls:
         child.__dict__.update(self.__dict__)
         child.prefix = prefix
         return child
+
+    def events_of(self, store: Store | AsyncStore, body: object, headers: Headers | None) -> StoreEvents:
+        """The events of a delivery that are this store's. Raises MalformedEvent."""
+        from blobkit.events.keeping import store_events
+        from blobkit.events.parse import parse_events
+
+        place = self.config.location
+        bucket = place.get("bucket") or place.get("container") or place.get("name") or str(Path(place.get("path", "")))
+        return store_events(
+            store,
+            parse_events(body, headers),
+            provider=self.provider,
+            bucket=bucket,
+            prefix=self.prefix,
+            account=place.get("account"),
+        )
 
     def now(self) -> int:
         """The time in whole seconds since the epoch, by the clock that the store was opened with."""

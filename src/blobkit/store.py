@@ -37,7 +37,9 @@ from blobkit.sources import Uploadable, opened, opened_data, spooled
 from blobkit.spec import Constraint, Enforcement, MiB, UploadSpec
 
 if TYPE_CHECKING:
+    from blobkit.events.keeping import StoreEvents
     from blobkit.events.model import BlobEvent
+    from blobkit.events.shells import Headers
     from blobkit.plans import UploadPlan
 
 __all__ = ["Store"]
@@ -112,6 +114,23 @@ class Store:
         """
         self._calls.check_open("subscribe")
         return self._calls.backend.subscribe(listener)
+
+    def parse_events(self, body: object, headers: Headers | None = None) -> StoreEvents:
+        """The events of a delivery that concern this store, with keys relative to its prefix. Pure: no I/O.
+
+        It proves nothing: check where the delivery came from first.
+
+        Args:
+            body: As for :func:`blobkit.parse_events`.
+            headers: Of the HTTP request.
+
+        Returns:
+            The events of this store; beside them controls, errors, foreign messages, and ``elsewhere``: other stores' events.
+
+        Raises:
+            MalformedEvent: The body as a whole cannot be read.
+        """
+        return self._calls.events_of(self, body, headers)
 
     # --- signed requests ---
 

@@ -10,4 +10,5 @@ DIALECTS: Final[dict[str, str]] = {
     "s3": "blobkit_aws.events:dialect",
     "gcs": "blobkit_gcs.events:dialect",
     "azure": "blobkit_azure.events:dialect",
+    "local": "blobkit_local.events:dialect",
 }

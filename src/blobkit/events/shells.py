@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Final, cast
 from urllib.parse import unquote
 
 from blobkit.errors import MalformedEvent
@@ -51,7 +51,12 @@ _CLOUDEVENT_SHELLS: Final = (
 
 def lower_names(headers: Headers | None) -> dict[str, str]:
     """Headers by lower-case name."""
-    return {name.lower(): value for name, value in dict(headers or ()).items()}
+    if headers is None:
+        return {}
+    if isinstance(headers, Mapping):
+        named = cast("Mapping[str, str]", headers)  # checkers also see an iterable of pairs that is a mapping
+        return {name.lower(): value for name, value in named.items()}
+    return {name.lower(): value for name, value in headers}
 
 
 def unwrap(

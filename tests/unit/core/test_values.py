@@ -566,23 +566,21 @@ def test_a_plan_is_a_sequence() -> None:
 
 
 def test_an_event_survives_json_and_is_deduplicated_by_what_it_says() -> None:
-    event, other = (
-        blobkit.BlobEvent.make(
-            kind=blobkit.EventKind.CREATED,
-            provider="local",
-            bucket="b",
-            key="é",
-            native_type="blobkit.object.created",
-            time=datetime(2026, 1, 1, tzinfo=UTC),
-            size=1,
-            checksums={"crc32c": "AAAAAA=="},
-            order=order,
-            event_id="e1",
-        )
-        for order in ("01", "02")
+    event = blobkit.BlobEvent.make(
+        kind=blobkit.EventKind.CREATED,
+        provider="local",
+        bucket="b",
+        key="é",
+        native_type="blobkit.object.created",
+        time=datetime(2026, 1, 1, tzinfo=UTC),
+        size=1,
+        checksums={"crc32c": "AAAAAA=="},
+        order="01",
+        event_id="e1",
     )
     again = blobkit.BlobEvent.from_dict(json.loads(json.dumps(event.to_dict())))
     assert again == event == pickle.loads(pickle.dumps(event))
+    other = blobkit.BlobEvent.from_dict({**event.to_dict(), "order": {"shape": "local-2", "value": "02"}})
     assert again.dedupe_key == event.dedupe_key != other.dedupe_key
     with pytest.raises(errors.MalformedEvent):
         blobkit.BlobEvent.from_dict({"kind": "exploded"})

@@ -97,7 +97,7 @@ def _event(native: str, source: str | None, raw: dict[str, object], document: Do
 
 
 def _kind(native: str, data: Mapping[str, object]) -> EventKind:
-    api = data.get("api")
+    api = text(data.get("api"))
     if native == "Microsoft.Storage.BlobCreated":
         if api in _COMMITTED:
             return EventKind.CREATED
@@ -106,6 +106,12 @@ def _kind(native: str, data: Mapping[str, object]) -> EventKind:
     if native == "Microsoft.Storage.BlobTierChanged":
         return EventKind.RESTORED if data.get("previousTier") == "Archive" else EventKind.TIER_CHANGED
     return EventKind.OTHER
+
+
+def source_of(raw: Mapping[str, object]) -> str:
+    """The resource that an event is of: ``topic`` in Event Grid's schema, ``source`` in CloudEvents. May be empty."""
+    source = raw.get("topic") if "eventType" in raw else raw.get("source")
+    return source.rstrip("/") if isinstance(source, str) else ""
 
 
 def account_of(source: str | None) -> str | None:
@@ -120,7 +126,7 @@ def _details(event: BlobEvent) -> Details:
     ident = text(raw.get("id"))
     sequencer = text(data.get("sequencer"))
     occurred = text(raw.get("eventTime")) or text(raw.get("time"))
-    account = account_of(text(raw.get("topic")) or text(raw.get("source")))
+    account = account_of(source_of(raw))
     previous = None
     if event.kind in (EventKind.RENAMED, EventKind.PREFIX_RENAMED):
         previous = _key_of_url(data.get("sourceUrl"), event.bucket)
