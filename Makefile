@@ -26,10 +26,10 @@ test: $(VENV)/dev.stamp servers  ## Run the tests (ARGS= more arguments for pyte
 check: $(VENV)/dev.stamp  ## Lint, types, architecture, docstrings
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
-	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	$(BIN)/interrogate src
+	@echo '$(BIN)/mypy and $(BIN)/pyright'  # both at once: each keeps one core busy
+	@$(BIN)/mypy & mypy=$$!; $(BIN)/pyright --pythonpath $(BIN)/python; pyright=$$?; wait $$mypy && exit $$pyright
 
 bench: $(VENV)/dev.stamp  ## Measure speed and weight
 	@$(BIN)/python -m benchmarks

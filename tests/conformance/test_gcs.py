@@ -10,15 +10,22 @@ from typing import Final
 from urllib.parse import quote
 
 import pytest
+from tests.conformance.subjects import CHUNKS, KEEPING, SIGNING, run_each
 
 from blobkit.testing import Harness, everything_but
+from blobkit.testing.clients import HttpClient, UrllibClient
 from blobkit.testing.suite import *
 from blobkit_gcs.testing import StrictGcs
 
-MODES: Final = {  # every mode is a run of the whole suite: three are a minute
+MODES: Final = {
     "sessions": "",
     "sessions-versioned": "&versioning=on",
     "parts-hmac": "&chunks=multipart",
+}
+SUBJECTS: Final = {  # one mode runs the whole suite, the others what is different in them
+    "sessions": None,
+    "sessions-versioned": KEEPING,
+    "parts-hmac": CHUNKS | SIGNING | {"test_constraints", "test_keys"},
 }
 ORIGIN: Final = "https://app.example"
 CORS: Final = {
@@ -41,7 +48,11 @@ CORS: Final = {
 }
 
 
-@pytest.fixture(scope="module", params=MODES)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    run_each(metafunc, SUBJECTS)
+
+
+@pytest.fixture(scope="module")
 def harness(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
     folder: Path = tmp_path_factory.mktemp("gcs")
     with StrictGcs() as server:
@@ -67,6 +78,7 @@ def harness(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
                 "missing_bucket": url.replace("gs://media/", "gs://nothing/"),
                 "unreachable": url.replace(quote(server.endpoint, safe=""), nowhere),
             },
+            clients=None if request.param == "sessions" else [HttpClient(), UrllibClient()],
             origin=ORIGIN,
             name=f"gcs-{request.param}",
         )
