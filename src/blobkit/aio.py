@@ -171,6 +171,18 @@ def _session(
     return call
 
 
+def _resumed(
+    method: Callable[Concatenate[Store, P], UploadSession],
+) -> Callable[Concatenate[AsyncStore, P], Coroutine[Any, Any, AsyncUploadSession]]:
+    """The verb in a worker thread, giving an async session. Cancelling it ends nothing: the session was there before."""
+
+    @functools.wraps(method)
+    async def call(self: AsyncStore, /, *args: P.args, **kwargs: P.kwargs) -> AsyncUploadSession:
+        return AsyncUploadSession(await asyncio.to_thread(method, self.store, *args, **kwargs))
+
+    return call
+
+
 async def _undo(starting: Awaitable[UploadSession]) -> None:
     try:
         session = await starting
@@ -247,7 +259,7 @@ class AsyncStore:
     sign_delete = _signing(Store.sign_delete)
     verify_upload = _threaded(Store.verify_upload)
     start_upload = _session(Store.start_upload)
-    resume_upload = _session(Store.resume_upload)
+    resume_upload = _resumed(Store.resume_upload)
     sweep_uploads = _threaded(Store.sweep_uploads)
     upload = _threaded(Store.upload)
     plan_upload = _threaded(Store.plan_upload)

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from blobkit import ops, sealing
+from blobkit import arguments, ops, sealing
 from blobkit.backend import Backend, Capabilities, Feature, SessionState, Signer, UploadOrder
 from blobkit.blobs import BlobInfo, Checksum
 from blobkit.chunking import ChunkPlan
@@ -198,7 +198,8 @@ class Calls:
         """Signed requests for chunks of a session; see :meth:`blobkit.session.UploadSession.sign_chunks`."""
         plan = state.plan
         chunks = [plan.chunk(number) for number in _numbers(plan, numbers)]
-        if checksums:
+        bound = arguments.checksums(checksums, [chunk.number for chunk in chunks]) if checksums else {}
+        if bound:
             ops.require(self.capabilities, self.provider, Feature.CHUNK_CHECKSUMS)
         limits = self.capabilities.limits
         if limits.chunk_url_life is not None and state.expires is not None:
@@ -207,7 +208,7 @@ class Calls:
             start, end = ops.lifetime(self.now(), expires_in, expires_at, limits.max_expiry)
         signer, end = self.signer(end)
         try:
-            return signer.chunks(state, chunks, checksums or {}, start, end)
+            return signer.chunks(state, chunks, bound, start, end)
         except Exception as error:
             self.fail(error, "sign_chunks", None)
 
@@ -312,7 +313,7 @@ class Calls:
 
 def _numbers(plan: ChunkPlan, numbers: Iterable[int] | None) -> list[int]:
     if numbers is not None:
-        return list(numbers)
+        return list(arguments.items("numbers", numbers))
     if plan.size is None:
         raise InvalidChunk("the size is unknown: name the chunks to sign")
     return list(range(1, len(plan) + 1))

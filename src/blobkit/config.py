@@ -197,6 +197,8 @@ def parse(
     for name in location.fields:
         if not fields.get(name):
             raise ConfigError(f"{provider}: the {name} is missing", hint=_example(scheme, location))
+        if any(ord(c) < 32 or ord(c) == 127 for c in fields[name]):
+            raise ConfigError(f"{provider}: the {name} has a control character: {fields[name]!r}")
     texts: dict[str, str] = {}
     secrets: dict[str, Secret] = {}
     for name, value in given.items():
@@ -265,12 +267,22 @@ def _from_dict(
     source: Mapping[str, str | Secret], location: Location
 ) -> tuple[dict[str, str], str, dict[str, str | Secret]]:
     given = {str(name): value for name, value in source.items() if name not in ("provider", "scheme")}
-    fields = {name: str(given.pop(name)) for name in location.fields if name in given}
-    prefix = str(given.pop("prefix", ""))
+    fields = {name: _place(name, given.pop(name)) for name in location.fields if name in given}
+    prefix = _place("prefix", given.pop("prefix", ""))
     return fields, prefix, given
 
 
+def _place(name: str, value: object) -> str:
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if not isinstance(value, str):
+        raise ConfigError(f"the {name} must be a text, not {type(value).__name__}")
+    return value
+
+
 def _checked(option: Option, value: object, provider: str) -> str:
+    if not isinstance(value, str | int | float):  # TOML's values; True and False are int
+        raise ConfigError(f"{provider}: {option.name} must be a text, not {type(value).__name__}")
     text = ("true" if value else "false") if isinstance(value, bool) else str(value)
     try:
         match option.kind:
@@ -350,10 +362,15 @@ def load_settings(
         for section, entries in settings.items():
             if not isinstance(entries, Mapping):
                 raise ConfigError(f"section {section!r} must hold named entries")
+            named: dict[str, str | Mapping[str, str | Secret]] = {}
             for name, value in entries.items():
                 if not isinstance(value, str | Mapping):
                     raise ConfigError(f"{section}.{name} must be a URL or a table")
-                out[section][str(name).lower().replace("_", "-")] = value
+                plain = str(name).lower().replace("_", "-")
+                if plain in named:
+                    raise ConfigError(f"{section} has two entries named {plain!r}")
+                named[plain] = value
+            out[section].update(named)
     return out
 
 

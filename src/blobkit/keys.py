@@ -53,6 +53,8 @@ def check_prefix(prefix: str) -> str:
     Raises:
         ConfigError: It is not.
     """
+    if not isinstance(prefix, str):
+        raise ConfigError(f"a prefix is a text, not {type(prefix).__name__}")
     if prefix == "":
         return prefix
     if prefix.startswith("/") or not prefix.endswith("/"):
@@ -115,6 +117,8 @@ class KeyTemplate:
     __slots__ = ("_parts", "names", "text")
 
     def __init__(self, text: str) -> None:
+        if not isinstance(text, str):
+            raise ConfigError(f"a key template is a text, not {type(text).__name__}")
         self.text = text
         try:
             self._parts = [
@@ -154,9 +158,13 @@ class KeyTemplate:
             clock: Gives the time for ``{date}`` and ``{uuid7}``.
 
         Raises:
-            InvalidArgument: A field is missing or has a value that is not one plain segment.
+            InvalidArgument: A field is missing, or has a value that is not one plain segment.
         """
         now = clock() if clock else datetime.now(UTC)
+        if now.tzinfo is None:
+            raise InvalidArgument("clock must give an aware datetime", hint="lambda: datetime.now(UTC)")
+        if not isinstance(filename, str):
+            raise InvalidArgument("filename must be a text")
         given = {**(values or {}), **({"owner": owner} if owner else {})}
         out: list[str] = []
         for literal, field, spec in self._parts:
@@ -185,7 +193,8 @@ def _no_conversion(conversion: str) -> bool:
 
 def _segment(name: str, value: str) -> str:
     if (
-        not value
+        not isinstance(value, str)
+        or not value
         or "/" in value
         or "\\" in value
         or value in (".", "..")

@@ -51,7 +51,7 @@ class Kit:
             ConfigError: No such name, or settings that cannot work.
             ClosedError.
         """
-        wanted = name.lower().replace("_", "-")
+        wanted = str(name).lower().replace("_", "-")
         with self._lock:
             if self._closed:
                 raise ClosedError("the kit is closed")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from blobkit import ops
+from blobkit import arguments, ops
 from blobkit.calling import Calls
 from blobkit.config import OpenContext, parse
 from blobkit.errors import ConfigError, InvalidArgument
@@ -55,6 +55,8 @@ def open_store(
         if not scheme:
             raise _not_a_url()
     else:
+        if not isinstance(source, Mapping) or len({"provider", "scheme"} & set(source)) == 2:
+            raise _not_a_url()
         scheme = str(source.get("provider") or source.get("scheme") or "")
         if not scheme:
             raise _not_a_url()
@@ -67,8 +69,12 @@ def open_store(
         options=plugin.options,
         env=env,
     )
-    if timeout <= timedelta(0) or retries < 0:
-        raise InvalidArgument("timeout is positive, and retries are 0 or more")
+    if arguments.age("timeout", timeout) == timedelta(0):
+        raise InvalidArgument("timeout must be longer than nothing")
+    arguments.number("retries", retries)
+    arguments.optional("sealing", sealing, Keyring)
+    if clock is not None:
+        arguments.now_of(clock)
     listening = Observers(observers)
     context = OpenContext(clock=clock or (lambda: datetime.now(UTC)), timeout=timeout, retries=retries, env=env)
     backend = plugin.open(config, context)

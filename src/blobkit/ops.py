@@ -92,11 +92,11 @@ def stable_lifetime(now: int, end: int, window: timedelta, longest: timedelta | 
     Every URL lives at least as long as was asked; at most a window longer.
 
     Raises:
-        InvalidExpiry: The window is shorter than a second, or the whole life longer than ``longest``.
+        InvalidExpiry: The window is no duration or shorter than a second, or the whole life longer than ``longest``.
     """
-    step = int(window.total_seconds())
+    step = int(window.total_seconds()) if isinstance(window, timedelta) else 0
     if step < 1:
-        raise InvalidExpiry("stable_for must be at least one second")
+        raise InvalidExpiry("stable_for must be a timedelta of at least one second")
     start = now // step * step
     stop = start + step + (end - now)
     if longest is not None and stop - start > longest.total_seconds():
@@ -133,6 +133,8 @@ def check_required(capabilities: Capabilities, provider: str, names: Iterable[st
         InvalidArgument: A name that is no feature.
         Unsupported: Something lacks, or is not known to be there.
     """
+    if isinstance(names, str):
+        raise InvalidArgument("require= takes a collection of features", hint=f"{{{names!r}}}")
     wanted = sorted(set(names))
     if unknown := [name for name in wanted if name not in set(Feature)]:
         raise InvalidArgument(f"no such feature: {', '.join(unknown)}", hint=", ".join(Feature))
@@ -191,6 +193,8 @@ def verified(verify_after: VerifyAfter) -> frozenset[Constraint]:
         return frozenset(Constraint) - _UNVERIFIABLE
     try:
         return frozenset(Constraint(name) for name in verify_after)
+    except TypeError as error:
+        raise InvalidArgument('verify_after is a collection of constraints, or "all"') from error
     except ValueError as error:
         raise InvalidArgument(f"verify_after: {error}") from error
 
@@ -387,7 +391,13 @@ def content_disposition(disposition: str, filename: str | None) -> str:
         raise InvalidArgument('disposition is "attachment" or "inline"')
     if filename is None:
         return disposition
-    if not filename or any(ord(c) < 32 or ord(c) == 127 for c in filename) or "/" in filename or "\\" in filename:
+    if (
+        not isinstance(filename, str)
+        or not filename
+        or any(ord(c) < 32 or ord(c) == 127 for c in filename)
+        or "/" in filename
+        or "\\" in filename
+    ):
         raise InvalidArgument("a download's file name has no path and no control characters")
     if len(filename.encode("utf-8", "surrogatepass")) > 255:
         raise InvalidArgument("a download's file name has at most 255 bytes")

@@ -58,9 +58,9 @@ class Keyring:
     __slots__ = ("_keys", "_opened")
 
     def __init__(self, keys: Sequence[SealingKey]) -> None:
+        if not keys or not all(isinstance(key, SealingKey) for key in keys):
+            raise ConfigError("a keyring needs SealingKeys, one at least")
         self._keys = {key.kid: key for key in keys}
-        if not keys:
-            raise ConfigError("a keyring needs a key")
         if len(self._keys) != len(keys):
             raise ConfigError("a keyring has one id twice")
         self._opened: dict[str, AESGCM] = {}
@@ -71,6 +71,8 @@ class Keyring:
     @classmethod
     def from_text(cls, text: str) -> Self:
         """From ``kid:base64[,older…]``, as in ``BLOBKIT_SEALING_KEYS``. Raises ConfigError; never prints the keys."""
+        if not isinstance(text, str):
+            raise ConfigError(f"{ENV} is a text, not {type(text).__name__}")
         keys = []
         for entry in text.split(","):
             kid, colon, encoded = entry.strip().partition(":")
@@ -122,12 +124,12 @@ class Keyring:
         from cryptography.exceptions import InvalidTag
 
         text = token.reveal() if isinstance(token, Secret) else token
-        if (
-            not isinstance(text, str) or not 0 < len(text) <= MAX_TOKEN or set(text) & {"+", "/"}
-        ):  # b64decode takes them too
+        if not isinstance(text, str) or not 0 < len(text) <= MAX_TOKEN:
             raise InvalidToken("tampered")
         try:
             raw = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
+            if base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii") != text:
+                raise ValueError("another spelling of the same bytes")
             version, size = raw[0], raw[1]
             head, nonce, sealed = raw[: 2 + size], raw[2 + size : 2 + size + _NONCE], raw[2 + size + _NONCE :]
             kid = head[2:].decode("ascii")

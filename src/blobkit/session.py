@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 
-from blobkit import ops
+from blobkit import arguments, ops
 from blobkit.backend import Received, SessionState
 from blobkit.blobs import AbortResult, BlobInfo, Checksum
 from blobkit.chunking import ChunkPlan
@@ -286,7 +286,8 @@ class UploadSession:
             UnenforceableConstraint: A checksum that nothing can check in time; nothing was committed.
             SessionNotFound: The session is gone, and no object of it is at its key.
         """
-        total = self._total(size)
+        total, receipts = self._total(size), arguments.receipts(receipts)
+        arguments.optional("checksum", checksum, Checksum)
         if not self._state.spec.allows_size(total):
             raise ops.broken_size(self._state.spec, total, self.key)
         plan = self.chunks.resolved(total)

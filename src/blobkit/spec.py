@@ -124,7 +124,7 @@ class UploadSpec(_Fields):
             raise InvalidArgument("size is exact: it goes without min_size and max_size")
         if min_size is not None and max_size is not None and min_size > max_size:
             raise InvalidArgument(f"min_size {min_size} is greater than max_size {max_size}")
-        if content_type is not None and not _TYPE.match(content_type):
+        if content_type is not None and not (isinstance(content_type, str) and _TYPE.match(content_type)):
             raise InvalidArgument(f"not a media type: {content_type!r}", hint='type/subtype, such as "image/png"')
         for name, text in (
             ("cache_control", cache_control),
@@ -132,7 +132,7 @@ class UploadSpec(_Fields):
             ("content_encoding", content_encoding),
             ("storage_class", storage_class),
         ):
-            if text is not None and not _PRINTABLE.match(text):
+            if text is not None and not (isinstance(text, str) and _PRINTABLE.match(text)):
                 raise InvalidArgument(f"{name} must be printable ASCII without leading, trailing or repeated spaces")
         if checksum is not None and (not isinstance(checksum, Checksum) or checksum.composite):
             raise InvalidArgument("checksum must be a Checksum of the whole object", hint='Checksum.of("sha256", data)')
@@ -307,6 +307,8 @@ def _check_size(name: str, value: object) -> None:
 
 
 def _checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    if not isinstance(metadata, Mapping):
+        raise InvalidArgument(f"metadata must be a mapping of texts, not {type(metadata).__name__}")
     total = _RESERVED
     for name, value in metadata.items():
         if not isinstance(name, str) or not _NAME.match(name):

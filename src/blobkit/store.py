@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, BinaryIO, Final, Literal, Self
 
-from blobkit import ops
+from blobkit import arguments, ops
 from blobkit.backend import ASGIApp, DownloadOrder, Feature, SessionOrder, SessionState, UploadOrder
 from blobkit.blobs import BlobInfo, Checksum, DeleteResult, PendingUpload, Pin, Prefix
 from blobkit.calling import Calls
@@ -205,7 +205,7 @@ class Store:
         """
         shared: UploadOrder | None = None
         items: list[tuple[str, UploadOrder]] = []
-        for entry in keys:
+        for entry in arguments.items("keys", keys):
             if isinstance(entry, str):
                 if shared is None:
                     shared = self._calls.order(spec, verify_after)
@@ -303,6 +303,7 @@ class Store:
 
     def public_url(self, key: str) -> str:
         """The object's plain URL. Raises Unsupported unless the store is configured ``public=true``."""
+        self._calls.check_open("public_url")
         if not self.config.flag("public"):
             raise Unsupported(
                 "the store is not public", provider=self.provider, hint="?public=true, or sign_download()"
@@ -329,6 +330,8 @@ class Store:
             PreconditionFailed: The object is no longer what ``pin`` says.
             BlobNotFound.
         """
+        arguments.of_type("spec", spec, UploadSpec)
+        arguments.pin(pin)
         if delete_on_violation:
             ops.require(self.capabilities, self.provider, Feature.DELETE_PINNED)
         with self._calls.calling("verify_upload", key) as backend:
@@ -405,6 +408,8 @@ class Store:
         plan = plan_chunks(spec.size, limits.chunks, chunk_size=chunk_size, max_size=spec.max_size)
         if not isinstance(owner, str) or len(owner) > 256:
             raise InvalidArgument("owner is a text of at most 256 characters")
+        arguments.optional("origin", origin, str)
+        arguments.optional("staging", staging, bool)
         if limits.chunk_url_life is not None and not allow_session_life:
             raise InvalidExpiry(
                 f"{self.provider} chunk URLs cannot be cut short: they live as long as the session",
@@ -449,7 +454,8 @@ class Store:
             older_than: Only those started longer ago; one whose start is unknown counts as old.
         """
         ops.require(self.capabilities, self.provider, Feature.LIST_UPLOADS)
-        limit = None if older_than is None else ops.utc(self._calls.now()) - older_than
+        arguments.listing_text("prefix", prefix)
+        limit = None if older_than is None else ops.utc(self._calls.now()) - arguments.age("older_than", older_than)
         with self._calls.calling("list_uploads", None) as backend:
             for pending in backend.pending(self._calls.prefix + prefix):
                 if limit is None or pending.started is None or pending.started < limit:
@@ -506,6 +512,7 @@ class Store:
         """
         given = (content_type, None, None, None, checksum, metadata, None, None, None, None, if_absent)
         spec = ops.merge_spec(spec, _spec(*given) if given != _NO_KEYWORDS else None)
+        arguments.number("concurrency", concurrency, least=1)
         with opened(source) as (body, size):
             limits = self.capabilities.limits
             if size <= (
@@ -548,6 +555,7 @@ class Store:
         """
         given = (content_type, None, None, None, checksum, metadata, None, None, None, None, if_absent)
         spec = ops.merge_spec(spec, _spec(*given) if given != _NO_KEYWORDS else None)
+        arguments.number("size", size)
         if size <= min(single_up_to, self.capabilities.limits.max_put):
             from blobkit.planning import single_plan
 
@@ -590,8 +598,7 @@ class Store:
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> bytes:
         """Bytes ``[start, end)``, all of them in memory. Past the object's end there are none. Raises BlobNotFound."""
-        if start < 0 or (end is not None and end < start):
-            raise InvalidArgument("a range is 0 <= start <= end", operation="read", key=key)
+        arguments.byte_range(start, end)
         with self._calls.calling("read", key) as backend:
             _, stream = backend.get(self._calls.full(key), start=start, end=end)
             with stream:
@@ -607,6 +614,7 @@ class Store:
             BlobNotFound.
             PreconditionFailed: The object at the key is not the pinned one; while reading, when it was replaced.
         """
+        arguments.pin(pin)
         with self._calls.calling("open", key) as backend:
             info = backend.head(self._calls.full(key), version=pin.version if pin else None)
             if pin is not None and pin.etag is not None and pin.etag != info.etag:
@@ -652,7 +660,7 @@ class Store:
         spec = ops.merge_spec(spec, _spec(*given) if given != _NO_KEYWORDS else None)
         if spec.if_absent:
             ops.require(self.capabilities, self.provider, Feature.IF_ABSENT)
-        if if_match is not None:
+        if arguments.pin(if_match, "if_match") is not None:
             if spec.if_absent:
                 raise InvalidArgument("if_absent and if_match contradict each other", operation="write", key=key)
             ops.require(self.capabilities, self.provider, Feature.IF_MATCH)
@@ -702,6 +710,7 @@ class Store:
             PreconditionFailed: The object was replaced since. Nothing was published.
             AlreadyExists, BlobNotFound.
         """
+        arguments.of_type("blob", blob, BlobInfo, "promote takes what stat() or verify_upload() gave")
         info = self._copied("promote", blob.key, target, blob.pin, if_absent, to or self)
         self._calls.observers.promoted(self.provider, blob.key, info)
         return info
@@ -709,6 +718,8 @@ class Store:
     def _copied(
         self, operation: str, source: str, target: str, pin: Pin | None, if_absent: bool, to: Store
     ) -> BlobInfo:
+        arguments.pin(pin)
+        arguments.of_type("to", to, Store)
         same = type(to._calls.backend) is type(self._calls.backend)
         if same:
             ops.require(self.capabilities, self.provider, Feature.COPY)
@@ -747,8 +758,10 @@ class Store:
         Raises:
             PreconditionFailed, ObjectLocked, Unsupported.
         """
-        if pin is not None:
+        if arguments.pin(pin) is not None:
             ops.require(self.capabilities, self.provider, Feature.DELETE_PINNED)
+        if purge_versions and (version is not None or pin is not None):
+            raise InvalidArgument("purge_versions deletes all of them: it goes without version and pin", key=key)
         if version is not None or purge_versions:
             ops.require(self.capabilities, self.provider, Feature.VERSIONS)
         with self._calls.calling("delete", key) as backend:
@@ -757,7 +770,7 @@ class Store:
 
     def delete_many(self, keys: Iterable[str]) -> list[DeleteResult]:
         """Delete each key; failures are in the results, in the order of ``keys``, and do not stop the others."""
-        given = list(keys)
+        given = list(arguments.items("keys", keys))
         full = [self._calls.full(key) for key in given]
         with self._calls.calling("delete_many", None) as backend:
             return [replace(result, key=key) for key, result in zip(given, backend.delete_many(full), strict=True)]
@@ -778,16 +791,17 @@ class Store:
     def list_dir(self, prefix: str = "", *, delimiter: str = "/") -> Iterator[BlobInfo | Prefix]:
         """One level of a listing: objects directly below ``prefix``, and a :class:`Prefix` for each group further down."""
         ops.require(self.capabilities, self.provider, Feature.LIST_DIR)
-        if not delimiter:
+        if not arguments.listing_text("delimiter", delimiter):
             raise InvalidArgument("a delimiter has at least one character", operation="list_dir")
         yield from self._listed("list_dir", prefix, None, delimiter)
 
     def _listed(
         self, operation: str, prefix: str, start_after: str | None, delimiter: str | None
     ) -> Iterator[BlobInfo | Prefix]:
-        if not isinstance(prefix, str) or any(ord(c) < 32 for c in prefix):
-            raise InvalidArgument("a listing's prefix is a text without control characters", operation=operation)
-        after = None if start_after is None else self._calls.prefix + start_after
+        arguments.listing_text("prefix", prefix)
+        after = None
+        if start_after is not None:
+            after = self._calls.prefix + arguments.listing_text("start_after", start_after)
         reserved = self._calls.root + RESERVED
         with self._calls.calling(operation, None) as backend:
             for item in backend.list(self._calls.prefix + prefix, start_after=after, delimiter=delimiter):

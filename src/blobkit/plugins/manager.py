@@ -118,6 +118,8 @@ class Observers:
         self._manager = pluggy.PluginManager("blobkit")
         self._manager.add_hookspecs(Observer)
         for listener in listeners:
+            if not isinstance(listener, Observer):
+                raise ConfigError(f"an observer is an Observer, not {type(listener).__name__}")
             if unknown := [n for n in dir(listener) if n.startswith("blobkit_") and n not in names]:
                 raise ConfigError(
                     f"{type(listener).__name__} has an unknown hook {unknown[0]!r}", hint=", ".join(names)

@@ -134,6 +134,36 @@ def test_a_cancelled_start_leaves_no_session_behind(fake: Open) -> None:
     assert "discard" in backend.calls
 
 
+def test_a_cancelled_resume_ends_nothing(fake: Open) -> None:
+    """The request that resumed it went away; the upload is still the client's."""
+    asked, go_on = threading.Event(), threading.Event()
+    plain, backend = fake()
+    token = plain.start_upload("k", size=4).token
+    opened = plain._calls.keyring().open
+
+    def slow(text: object) -> dict[str, object]:
+        asked.set()
+        go_on.wait(10)
+        return opened(text)  # type: ignore[arg-type]
+
+    class SlowRing:
+        open = staticmethod(slow)
+
+    plain._calls._ring = SlowRing()  # type: ignore[assignment]
+
+    async def cancel() -> None:
+        task = asyncio.ensure_future(AsyncStore(plain).resume_upload(token))
+        await asyncio.to_thread(asked.wait, 10)
+        task.cancel()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(cancel())
+    assert len(backend.open_sessions) == 1
+    assert "discard" not in backend.calls
+
+
 def test_a_thousand_signatures_and_a_session_do_not_block_the_loop(fake: Open) -> None:
     plain, _ = fake()
     gaps: list[float] = []

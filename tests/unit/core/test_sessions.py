@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -289,20 +288,9 @@ def test_a_token_with_one_changed_character_is_tampered(data: st.DataObject) -> 
     other = data.draw(st.sampled_from("ABCabc012-_~+/"))
     changed = token[:at] + other + token[at + 1 :]
     if changed != token:
-        if at == len(token) - 1 and _same_bytes(token, changed):
-            assert ring.open(changed) == {"key": "k"}, "another spelling of base64's spare bits"
-            return
         with pytest.raises(errors.InvalidToken) as caught:
             ring.open(changed)
         assert caught.value.reason in ("tampered", "newer")
-
-
-def _same_bytes(one: str, other: str) -> bool:
-    pad = "=" * (-len(one) % 4)
-    try:
-        return base64.b64decode(one + pad, b"-_", validate=True) == base64.b64decode(other + pad, b"-_", validate=True)
-    except ValueError:
-        return False
 
 
 def test_a_key_and_metadata_too_large_for_a_token_are_refused_at_the_start(fake: Open) -> None:
