@@ -37,6 +37,7 @@ MAX_ATTEMPTS: Final = 24
 _LEASE: Final = 60.0
 _LONGEST_WAIT: Final = 3600.0
 _LOOK: Final = 30.0  # how often a process looks for what another one left
+_jitter: Final = random.Random()  # noqa: S311 - no secret; its own, so that a thread changes nobody's random numbers
 _log = logging.getLogger("blobkit.local")
 
 
@@ -219,7 +220,7 @@ class _Courier:
 
 def backoff(attempts: int) -> float:
     """Seconds to wait after so many earlier failures: doubling from half a second to an hour, with a quarter of jitter."""
-    return float(min(_LONGEST_WAIT, 0.5 * 2 ** min(attempts, 30)) * random.uniform(0.75, 1.0))  # noqa: S311 - no secret
+    return float(min(_LONGEST_WAIT, 0.5 * 2 ** min(attempts, 30)) * _jitter.uniform(0.75, 1.0))
 
 
 def post(webhook: Webhook, body: bytes, now: int) -> str | None:

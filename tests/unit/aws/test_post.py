@@ -7,6 +7,7 @@ import json
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.counts import examples
 from tests.unit.aws import oracle
 from tests.unit.aws.oracle import EXAMPLE
 
@@ -22,7 +23,7 @@ fields = st.dictionaries(
 )
 
 
-@settings(max_examples=600)
+@settings(max_examples=examples(200))
 @given(
     oracle.credentials,
     st.sampled_from(oracle.REGIONS),

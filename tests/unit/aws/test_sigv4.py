@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.counts import examples
 from tests.unit.aws import oracle
 from tests.unit.aws.oracle import EXAMPLE
 
@@ -13,7 +14,7 @@ from blobkit_aws.signing.sigv4 import Credentials, QuerySigner, Scope, signed_he
 METHODS = ("GET", "HEAD", "PUT", "DELETE")
 
 
-@settings(max_examples=1500)
+@settings(max_examples=examples(400))
 @given(
     oracle.credentials,
     st.sampled_from(oracle.REGIONS),
@@ -54,7 +55,7 @@ def test_a_presigned_url_is_botocores_byte_for_byte(
     assert ours == theirs
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(150))
 @given(
     oracle.credentials,
     oracle.keys,
@@ -89,7 +90,7 @@ def test_the_url_of_a_part_is_botocores_byte_for_byte(
     assert ours == theirs
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(150))
 @given(oracle.credentials, oracle.keys, oracle.starts, st.integers(min_value=1, max_value=300), oracle.headers)
 def test_a_url_of_s3_express_is_botocores_byte_for_byte(
     credentials: Credentials, key: str, start: int, lifetime: int, headers: tuple[tuple[str, str], ...]

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.counts import examples
 from tests.unit.local.helpers import Clock, begin, get, put, send
 
 from blobkit.blobs import Checksum, Prefix
@@ -261,10 +262,11 @@ class _MemoryVersioned(EngineMachine):
     versioning = True
 
 
-_SETTINGS = settings(max_examples=40, stateful_step_count=40, deadline=None)
+_SETTINGS = settings(max_examples=examples(25), stateful_step_count=40, deadline=None)
 TestDurable = _Durable.TestCase
 TestDurableVersioned = _DurableVersioned.TestCase
 TestMemory = EngineMachine.TestCase
 TestMemoryVersioned = _MemoryVersioned.TestCase
 for case in (TestDurable, TestDurableVersioned, TestMemory, TestMemoryVersioned):
     case.settings = _SETTINGS
+del case  # it would be collected once more under this name
