@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, LiteralString, Self, TypeVar
+from typing import Any, Final, Literal, LiteralString, NoReturn, Self, SupportsIndex, TypeVar
 
 from blobkit.errors import InvalidArgument
 from blobkit.signed import Receipt
@@ -32,8 +32,17 @@ T = TypeVar("T")
 C = TypeVar("C", bound=LiteralString)
 
 
+class _Granting:
+    """A value whose URLs grant access: JSON is the one door, and it has to be asked for."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(f"{type(self).__name__} does not pickle: it grants access; pass what as_json() gives")
+
+
 @dataclass(frozen=True, slots=True, repr=False)
-class PlanRequest:
+class PlanRequest(_Granting):
     """A whole upload in one request: ``PUT``, or ``POST`` with form ``fields`` in order and the file last."""
 
     method: str
@@ -48,7 +57,7 @@ class PlanRequest:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class PlanChunk:
+class PlanChunk(_Granting):
     """One chunk: number from 1, offset and size in bytes, and its request."""
 
     number: int
@@ -127,7 +136,7 @@ class PlanLinks:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class UploadPlan:
+class UploadPlan(_Granting):
     """What a client does to upload one object.
 
     Attributes:

@@ -54,7 +54,8 @@ class Objects:
                 _log.error("%s failed: %s", exchange.method, type(error).__name__, exc_info=error)
             if exchange.started:
                 raise  # too late for another status: the broken connection says that the answer is not whole
-            await exchange.refuse(problem, _SAFE)
+            allow = (("allow", ", ".join(_METHODS)),) if problem.status == 405 else ()
+            await exchange.refuse(problem, (*_SAFE, *allow))
 
     def _classified(self, error: Exception) -> BlobkitError | None:
         known = self._backend.classify(error)
@@ -97,7 +98,10 @@ class Objects:
         else:
             info, file = await exchange.run(lambda: engine.open(grant.key, version=order.version))
         try:
-            answer = decide(exchange.headers, etag=info.etag, modified=info.modified, size=info.size)
+            asked = exchange.headers
+            if exchange.method == "HEAD":  # a range is GET's alone (RFC 9110 section 14.2)
+                asked = {name: value for name, value in asked.items() if name != "range"}
+            answer = decide(asked, etag=info.etag, modified=info.modified, size=info.size)
             headers = _object_headers(info, grant)
             if answer.content_range is not None:
                 headers.append(("content-range", answer.content_range))

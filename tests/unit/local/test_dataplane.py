@@ -157,7 +157,8 @@ def test_no_url_is_served_without_a_signature(plane: Plane) -> None:
     for method in ("GET", "HEAD", "PUT", "DELETE"):
         answer = plane.client.request(method, f"{plane.url}/o/k")
         assert (answer.status_code, answer.headers["x-blobkit-error"]) == (403, "unsigned")
-    assert plane.client.post(f"{plane.url}/o/k").status_code == 405
+    refused = plane.client.post(f"{plane.url}/o/k")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD, PUT, DELETE")
     assert plane.client.get(f"{plane.url}/healthz").json() == {"status": "ok"}
     assert plane.client.get(f"{plane.url}/other").status_code == 404
 
@@ -196,6 +197,10 @@ def test_reading_by_range_condition_and_override(plane: Plane) -> None:
     assert shown.headers["x-content-type-options"] == "nosniff"
     head = plane.send(plane.store.sign_download("k", method="HEAD"))
     assert (head.status_code, head.headers["content-length"], head.content) == (200, "10", b"")
+    head = plane.send(plane.store.sign_download("k", method="HEAD"), range="bytes=2-4")
+    assert (head.status_code, head.headers["content-length"]) == (200, "10"), "a range is GET's alone"
+    assert plane.get("k", range="bytes=2-4", if_range=whole.headers["etag"]).content == b"234"
+    assert plane.get("k", range="bytes=2-4", if_range='"other"').content == b"0123456789"
     assert plane.send(plane.store.sign_download("nothing")).status_code == 404
 
 
