@@ -19,6 +19,8 @@ __all__ = ["OPTIONS", "GcsConfig", "read_config"]
 _MAX_KEY_FILE: Final = 64 * 1024
 SIGN_BLOB_LIFE: Final = timedelta(hours=12)
 """How long a signature of signBlob lasts for sure: Google may rotate the key that made it."""
+LONGEST: Final = timedelta(days=7)
+"""How long any V4 signature lasts at most."""
 
 OPTIONS: Final = (
     Option("chunks", Kind.CHOICE, "How large objects are uploaded.", "resumable", ("resumable", "multipart")),
@@ -33,7 +35,11 @@ OPTIONS: Final = (
     Option("project", Kind.TEXT, "The project of the client; only some calls of others need it."),
     Option("user_project", Kind.TEXT, "The project that pays, of a bucket whose requesters pay."),
     Option("versioning", Kind.FLAG, "The bucket keeps noncurrent versions: they can be named, and deleted.", "false"),
-    Option("max_expiry", Kind.SECONDS, "The longest life of a signed URL, in seconds.", "604800"),
+    Option(
+        "max_expiry",
+        Kind.SECONDS,
+        "The longest life of a signed URL, in seconds: 604800, with signBlob 43200. More with signBlob is no promise.",
+    ),
 )
 
 
@@ -45,6 +51,8 @@ class GcsConfig:
         key: A service account's JSON key, decoded.
         endpoint: Of the JSON and XML APIs.
         site: Where clients find the bucket.
+        max_expiry: What was set; None where nothing was.
+        cap: Whether a signature may end earlier than was asked (``on_short_credentials=cap``).
     """
 
     bucket: str
@@ -61,7 +69,8 @@ class GcsConfig:
     user_project: str | None = None
     versioning: bool = False
     public: bool = False
-    max_expiry: timedelta = timedelta(days=7)
+    max_expiry: timedelta | None = None
+    cap: bool = False
 
     @property
     def control(self) -> Site:
@@ -89,7 +98,7 @@ def read_config(config: StoreConfig, env: Mapping[str, str]) -> GcsConfig:
     access_id, secret = config.text("hmac_access_id"), config.secret("hmac_secret")
     if (access_id is None) != (secret is None):
         raise ConfigError("an HMAC key has two halves", hint="hmac_access_id=… and hmac_secret_file= or _env=")
-    asked = config.seconds("max_expiry") or timedelta(days=7)
+    asked = config.seconds("max_expiry")
     return GcsConfig(
         bucket=bucket,
         endpoint=endpoint,
@@ -105,7 +114,8 @@ def read_config(config: StoreConfig, env: Mapping[str, str]) -> GcsConfig:
         user_project=config.text("user_project"),
         versioning=config.flag("versioning"),
         public=config.flag("public"),
-        max_expiry=min(asked, timedelta(days=7)),
+        max_expiry=None if asked is None else min(asked, LONGEST),
+        cap=config.text("on_short_credentials") == "cap",
     )
 
 

@@ -114,6 +114,14 @@ class StrictGcs:
         """A bucket, empty. ``cors`` as the JSON API has it: ``origin``, ``method``, ``responseHeader``, ``maxAgeSeconds``."""
         self._engine.create_bucket(Bucket(name, versioning, tuple(cors)))
 
+    def bind_host(self, host: str, bucket: str) -> None:
+        """Let requests to this host name, whatever their port, be about this bucket, as a load balancer or a CNAME does.
+
+        ``BUCKET.127.0.0.1``, ``BUCKET.localhost`` and ``BUCKET.storage.googleapis.com`` need no binding. The name is taken
+        from the ``Host`` header: a client may send it to 127.0.0.1.
+        """
+        self._app.bound[host.lower()] = bucket
+
     def find(self, bucket: str, key: str, generation: int | None = None) -> Stored | None:
         """What is stored, or None."""
         return self._engine.find(bucket, key, generation)

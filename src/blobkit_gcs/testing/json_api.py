@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from blobkit_gcs.testing.answers import META, Answer, content, number
+from blobkit_gcs.testing.answers import META, Answer, content, made, number
 from blobkit_gcs.testing.checks import Checks
 from blobkit_gcs.testing.engine import Bucket, Engine, Preconditions, Properties, Stored, checksums
 from blobkit_gcs.testing.failures import Failure
@@ -256,7 +256,7 @@ class JsonApi:
         added = {name.removeprefix(META): value for name, value in call.headers if name.startswith(META)}
         done = self._sessions.receive(session, call.header("content-range"), body, added, whole=whole)
         if done is not None:
-            return self._answer(done)
+            return made(done) if session.start.xml else self._answer(done)
         headers = {} if session.range is None else {"range": session.range}
         if (call.header("x-guploader-no-308") or "").lower() == "yes":
             return Answer(200, {**headers, "x-http-status-code-override": "308"})

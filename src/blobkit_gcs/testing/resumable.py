@@ -32,6 +32,7 @@ class Start:
         bounds: x-goog-content-length-range: least and most bytes.
         md5, crc32c: Base64, compared at the end.
         origin: Of the browser that will use it; without one, browsers get no CORS headers.
+        xml: Started through the XML API, which answers in headers.
     """
 
     bucket: str
@@ -43,6 +44,7 @@ class Start:
     md5: str | None = None
     crc32c: str | None = None
     origin: str | None = None
+    xml: bool = False
 
 
 @dataclass(slots=True)
@@ -161,7 +163,7 @@ class Sessions:
         if self._checks.md5 and start.md5 not in (None, md5):
             raise Failure(400, "invalid", "Provided MD5 hash does not match", xml_code="BadDigest")
         if self._checks.crc32c and start.crc32c not in (None, crc32c):
-            raise Failure(400, "invalid", "Provided CRC32C does not match", xml_code="BadDigest")
+            raise Failure(400, "invalid", "Provided CRC32C hash does not match", xml_code="BadDigest")
         properties = replace(start.properties, metadata={**start.properties.metadata, **added})
         conditions = start.conditions if self._checks.session_preconditions else Preconditions()
         session.done = self._engine.put(start.bucket, start.key, data, properties, conditions)

@@ -1,4 +1,7 @@
-"""The XML API, path style: ``/BUCKET/KEY``. https://cloud.google.com/storage/docs/xml-api/overview."""
+"""The XML API, on hosts of either kind: ``/BUCKET/KEY``, or ``/KEY`` where the host names the bucket.
+
+https://cloud.google.com/storage/docs/xml-api/overview
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from email.parser import BytesHeaderParser
 from typing import Final
 from urllib.parse import quote, unquote
 
-from blobkit_gcs.testing.answers import Answer, content, header_conditions, header_properties, number
+from blobkit_gcs.testing.answers import Answer, content, header_conditions, header_properties, made, number
 from blobkit_gcs.testing.checks import Checks
 from blobkit_gcs.testing.engine import Engine, Preconditions, Properties, checksums
 from blobkit_gcs.testing.failures import Failure
@@ -20,7 +23,7 @@ from blobkit_gcs.testing.multipart import Multipart
 from blobkit_gcs.testing.resumable import Sessions, Start
 from blobkit_gcs.testing.verification import Call, Verifier
 
-__all__ = ["XmlApi", "split"]
+__all__ = ["XmlApi", "place"]
 
 _OVERRIDES: Final = {
     "response-content-disposition": "content-disposition",
@@ -35,9 +38,11 @@ _FORM_FIELDS: Final = {
 }
 
 
-def split(path: str) -> tuple[str, str]:
-    """Bucket and key of a path as it stood in the request line. Raises 400."""
-    bucket, _, key = path.removeprefix("/").partition("/")
+def place(call: Call) -> tuple[str, str]:
+    """Bucket and key of a request. Raises 400."""
+    bucket, key = call.bucket, call.path.removeprefix("/")
+    if bucket is None:
+        bucket, _, key = key.partition("/")
     try:
         return unquote(bucket, errors="strict"), unquote(key, errors="strict")
     except UnicodeDecodeError as error:
@@ -68,7 +73,7 @@ class XmlApi:
 
     def handle(self, call: Call, body: bytes) -> Answer:
         """One request. Raises Failure."""
-        bucket, key = split(call.path)
+        bucket, key = place(call)
         if call.method == "POST" and not key and not call.query:
             return self._form(bucket, call, body)
         self._authorise(call)
@@ -107,18 +112,7 @@ class XmlApi:
         self._check_size(call, len(body))
         self._check_digests(call, body)
         conditions = header_conditions(call) if self._checks.preconditions else Preconditions()
-        stored = self._engine.put(bucket, key, body, header_properties(call), conditions)
-        hashes = f"crc32c={stored.crc32c},md5={stored.md5}"
-        return Answer(
-            200,
-            {
-                "etag": f'"{stored.xml_etag}"',
-                "x-goog-generation": str(stored.generation),
-                "x-goog-metageneration": "1",
-                "x-goog-hash": hashes,
-                "x-goog-stored-content-length": str(stored.size),
-            },
-        )
+        return made(self._engine.put(bucket, key, body, header_properties(call), conditions))
 
     def _delete(self, call: Call, bucket: str, key: str, body: bytes) -> Answer:
         conditions = header_conditions(call) if self._checks.preconditions else Preconditions()
@@ -132,6 +126,9 @@ class XmlApi:
             raise Failure(400, "invalid", "Your proposed upload is of another size.", xml_code=code)
 
     def _check_digests(self, call: Call, body: bytes) -> None:
+        said = call.header("x-goog-content-sha256")
+        if said is not None and self._checks.content_sha256 and said != hashlib.sha256(body).hexdigest():
+            raise Failure(400, "invalid", "The sha256 is of other content.", xml_code="XAmzContentSHA256Mismatch")
         md5, crc32c = checksums(body)
         given = [
             part.strip().partition("=")[::2] for part in (call.header("x-goog-hash") or "").split(",") if part.strip()
@@ -158,6 +155,7 @@ class XmlApi:
                 header_conditions(call),
                 bounds=_bounds(call),
                 origin=call.header("origin"),
+                xml=True,
             )
         )
         where = f"{self._endpoint}/{quote(bucket)}/{quote(key, safe='/~')}?upload_id={session.id}"
