@@ -262,9 +262,9 @@ class GcsBackend(Backend):
             return self._purge(key)
         blob = self.blob(key, version)
         try:
+            # Without a pin whatever is at the key goes, at some moment of this call: trying again changes nothing about that.
             match = None if pin is None else self.pinned(key, pin)
-            sure = match is not None or version is not None
-            blob.delete(if_generation_match=match, timeout=self.timeout, retry=self.again if sure else None)
+            blob.delete(if_generation_match=match, timeout=self.timeout, retry=self.again)
         except Exception as error:
             if isinstance(error, BlobNotFound) or (status_of(error) == 404 and not _no_bucket(error)):
                 return DeleteResult(key)
