@@ -17,6 +17,7 @@ from blobkit.errors import (
     BlobkitError,
     BlobNotFound,
     ChecksumMismatch,
+    ConfigError,
     InvalidArgument,
     PluginMissing,
     PreconditionFailed,
@@ -123,11 +124,17 @@ class GcsBackend(Backend):
         options: dict[str, str] = {}
         if self.config.own_endpoint:
             options["api_endpoint"] = self.config.endpoint
-        elif self.config.universe_domain:
+        else:
             options["universe_domain"] = self.config.universe_domain
+        login = self._identity.login()
+        if login.universe_domain != self.config.universe_domain:
+            raise ConfigError(
+                f"the credentials are of the universe {login.universe_domain}, not {self.config.universe_domain}",
+                hint=f"?universe_domain={login.universe_domain}",
+            )
         return storage.Client(
             project=self.config.project or (self.config.key or {}).get("project_id") or "none",
-            credentials=self._identity.login(),
+            credentials=login,
             client_options=options,
         )
 

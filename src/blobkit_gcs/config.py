@@ -26,7 +26,7 @@ OPTIONS: Final = (
     Option("chunks", Kind.CHOICE, "How large objects are uploaded.", "resumable", ("resumable", "multipart")),
     Option("endpoint", Kind.TEXT, "What the service calls, where it is not Google's own (an emulator)."),
     Option("addressing", Kind.CHOICE, "How signed URLs name the bucket.", "path", ("path", "virtual", "bound")),
-    Option("universe_domain", Kind.TEXT, "The domain of another universe.", GOOGLE),
+    Option("universe_domain", Kind.TEXT, f"The domain of another universe; else the key's, else {GOOGLE}."),
     Option("service_account", Kind.SECRET, "A service account's JSON key; else GOOGLE_APPLICATION_CREDENTIALS."),
     Option("hmac_access_id", Kind.TEXT, "The access id of an HMAC key, which then signs."),
     Option("hmac_secret", Kind.SECRET, "The secret of that key."),
@@ -85,7 +85,8 @@ def read_config(config: StoreConfig, env: Mapping[str, str]) -> GcsConfig:
         ConfigError: Settings that cannot work together, or a key file that is none.
         CredentialsMissing: A key file that cannot be read.
     """
-    universe = config.text("universe_domain") or GOOGLE
+    key = _key(config, env)
+    universe = _universe(config, key or {})
     given = config.text("endpoint") or env.get("STORAGE_EMULATOR_HOST") or None
     endpoint = check_endpoint(given, "endpoint") if given else f"https://storage.{universe}"
     public = config.text("public_endpoint")
@@ -104,7 +105,7 @@ def read_config(config: StoreConfig, env: Mapping[str, str]) -> GcsConfig:
         endpoint=endpoint,
         site=site(bucket, check_endpoint(public, "public_endpoint") if public else endpoint, addressing),
         multipart=config.text("chunks") == "multipart",
-        key=_key(config, env),
+        key=key,
         hmac=(access_id, secret) if access_id is not None and secret is not None else None,
         signer_email=config.text("signer_email"),
         iam_endpoint=_iam(config, universe),
@@ -117,6 +118,13 @@ def read_config(config: StoreConfig, env: Mapping[str, str]) -> GcsConfig:
         max_expiry=None if asked is None else min(asked, LONGEST),
         cap=config.text("on_short_credentials") == "cap",
     )
+
+
+def _universe(config: StoreConfig, key: Mapping[str, str]) -> str:
+    asked, of_key = config.text("universe_domain"), key.get("universe_domain")
+    if asked and of_key and asked != of_key:
+        raise ConfigError(f"the key is of the universe {of_key}, not {asked}", hint=f"?universe_domain={of_key}")
+    return asked or of_key or GOOGLE
 
 
 def _iam(config: StoreConfig, universe: str) -> str:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 from blobkit.errors import PluginMissing, SigningUnavailable
 from blobkit_gcs.calls import Reply
 from blobkit_gcs.config import GcsConfig
-from blobkit_gcs.hosts import GOOGLE
 from blobkit_gcs.signing import HmacKey, RsaKey, SigningKey
 
 if TYPE_CHECKING:
@@ -80,8 +79,7 @@ class Identity:
             found: Credentials = self._login
             return found
 
-    @staticmethod
-    def _with_key(key: Mapping[str, str], credentials: Callable[..., object]) -> object:
+    def _with_key(self, key: Mapping[str, str], credentials: Callable[..., object]) -> object:
         """google-auth's credentials of a service account's key, with the key that is parsed already."""
         return credentials(
             _Signer(key),
@@ -89,7 +87,7 @@ class Identity:
             key.get("token_uri", _TOKEN_URI),
             scopes=list(SCOPES),
             project_id=key.get("project_id"),
-            universe_domain=key.get("universe_domain", GOOGLE),
+            universe_domain=self._config.universe_domain,
         )
 
     def _find(self) -> object:
