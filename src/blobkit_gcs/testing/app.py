@@ -147,10 +147,11 @@ class App:
         self._identity.check_token(call.header("authorization"))
         email = call.path.removesuffix(":signBlob").rpartition("/")[2].replace("%40", "@")
         try:
-            payload = str(json.loads(body)["payload"])
-        except (ValueError, KeyError, TypeError) as error:
+            said = json.loads(body)
+            payload, delegates = str(said["payload"]), said.get("delegates", [])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Failure(400, "invalid", "payload is missing") from error
-        return _as_json(self._identity.sign_blob(email, payload))
+        return _as_json(self._identity.sign_blob(email, payload, delegates))
 
     # --- CORS: https://cloud.google.com/storage/docs/cross-origin ---
 

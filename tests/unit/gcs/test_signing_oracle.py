@@ -181,7 +181,7 @@ def test_a_port_is_signed_by_the_sdk_alone() -> None:
         st.sampled_from(
             ["content-type", "x-goog-meta-a", "cache-control", "success_action_status", "x-ignore-a", "Content-MD5"]
         ),
-        st.text(st.characters(codec="utf-8", exclude_categories=("Cc",)), max_size=20),
+        st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=20),
         max_size=4,
     ),
     st.lists(
