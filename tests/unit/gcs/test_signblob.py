@@ -187,7 +187,7 @@ PARTS = SessionState(
 )
 
 
-class Metadata(google_credentials.Credentials):  # type: ignore[misc]  # google-auth has no types
+class Metadata(google_credentials.Credentials):
     """The login of a virtual machine: its account is called "default" until the metadata server was asked."""
 
     def __init__(self, server: StrictGcs) -> None:
