@@ -59,7 +59,7 @@ class StrictGcs:
         sock = self._stack.enter_context(listening("127.0.0.1", 0))
         self._sock = sock
         self.endpoint = f"http://127.0.0.1:{sock.getsockname()[1]}"
-        self.identity = Identity(self.endpoint, lambda: self._now())
+        self.identity = Identity(self.endpoint, lambda: self._moment().timestamp())
         self._engine = Engine()
         self._sessions = Sessions(self._engine, self._checks)
         self._json = JsonApi(self._engine, self.identity, self._sessions, self._checks, self.endpoint)
