@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import IO, Final
+from typing import IO, Final, ParamSpec, TypeVar
 
 from blobkit.backend import Backend, Classified, HeldChunk, Received, SessionOrder, SessionState, Signer
 from blobkit.blobs import AbortResult, BlobInfo, DeleteResult, PendingUpload, Pin, Prefix
@@ -39,6 +39,8 @@ from blobkit_gcs.signer import GcsSigner, cores
 
 __all__ = ["GcsBackend"]
 
+P = ParamSpec("P")
+R = TypeVar("R")
 _BLOCK: Final = 1 << 20
 _DELETERS: Final = 8
 
@@ -240,16 +242,26 @@ class GcsBackend(Backend):
         if to is not None and not isinstance(to, GcsBackend):
             raise InvalidArgument("the target is not a Cloud Storage store")
         other, info = to or self, self._described(source, pin, None)
-        origin, made, token = self.blob(source, info.version), other.blob(target), None
+        origin, made, token, tries = self.blob(source, info.version), other.blob(target), None, 0
+
+        def counted(call: Callable[P, R]) -> Callable[P, R]:
+            def once(*args: P.args, **kwargs: P.kwargs) -> R:
+                nonlocal tries
+                tries += 1
+                return call(*args, **kwargs)
+
+            return self.again(once)
+
         try:
             while True:
+                tries = 0
                 token, _, _ = made.rewrite(
                     origin,
                     token=token,
                     timeout=self.timeout,
                     if_generation_match=0 if if_absent else None,
                     if_source_generation_match=_generation(info.version or "0"),
-                    retry=self.again if if_absent else None,
+                    retry=counted if if_absent else None,
                 )
                 if token is None:
                     break
@@ -257,6 +269,9 @@ class GcsBackend(Backend):
             if status_of(error) != 412:
                 raise
             if if_absent and other.there(target):
+                there = other.head(target)
+                if tries > 1 and _same(there, info):
+                    return there  # made by the try before, whose reply was lost
                 raise AlreadyExists("an object is at the target", http_status=412) from error
             raise PreconditionFailed("the source was replaced", http_status=412) from error
         return other.head(target, version=None if made.generation is None else str(made.generation))
@@ -380,6 +395,13 @@ def _generation(version: str) -> int:
     if not (version.isascii() and version.isdigit()):
         raise InvalidArgument(f"a version is a generation, a whole number, not {version[:40]!r}")
     return int(version)
+
+
+def _same(one: BlobInfo, other: BlobInfo) -> bool:
+    """Whether one object is a copy of the other: the same bytes of the same upload."""
+    return (one.size, one.upload_id, one.checksums.get("crc32c"), one.metadata) == (
+        other.size, other.upload_id, other.checksums.get("crc32c"), other.metadata,
+    )  # fmt: skip
 
 
 def _no_bucket(error: Exception) -> bool:
