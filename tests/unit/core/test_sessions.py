@@ -298,6 +298,8 @@ def test_a_token_with_one_changed_character_is_tampered(data: st.DataObject) -> 
 
 
 def _same_bytes(one: str, other: str) -> bool:
+    if not set("+/").isdisjoint(one + other):
+        return False  # b64decode takes them for "-" and "_", whatever its alphabet; a token does not
     pad = "=" * (-len(one) % 4)
     try:
         return base64.b64decode(one + pad, b"-_", validate=True) == base64.b64decode(other + pad, b"-_", validate=True)
