@@ -14,7 +14,7 @@ open, chunks missing or wrong        ChunkMismatch; nothing changed
 committed (by the last chunk)        verify and promote
 gone, our object at the target       success: an earlier call won, or its reply was lost
 gone, our object at the staging key  verify and promote: an earlier call died in between
-gone, nothing of ours                SessionNotFound
+gone, nothing of ours                SessionNotFound; SessionExpired when its time is over
 commit fails, our object is there    as if it had succeeded
 ===================================  ==================================================================================
 """
@@ -39,6 +39,7 @@ from blobkit.errors import (
     InvalidToken,
     NotFound,
     PreconditionFailed,
+    SessionExpired,
     SessionMismatch,
     SessionNotFound,
     TransientError,
@@ -284,7 +285,7 @@ class UploadSession:
             ChunkMismatch: Chunks are missing or not as planned; send them and call again.
             AlreadyExists: ``if_absent``, and another object is there. The chunks are discarded.
             UnenforceableConstraint: A checksum that nothing can check in time; nothing was committed.
-            SessionNotFound: The session is gone, and no object of it is at its key.
+            SessionNotFound, SessionExpired: The session is gone, and no object of it is at its key.
         """
         total, receipts = self._total(size), arguments.receipts(receipts)
         arguments.optional("checksum", checksum, Checksum)
@@ -384,13 +385,15 @@ class UploadSession:
 
     def _verify(self, info: BlobInfo, total: int, checksum: Checksum | None) -> None:
         spec = self._state.spec
-        loose = [c for c, who in self.enforcement.items() if who is Enforcement.COMPLETION]
+        loose = {c for c, who in self.enforcement.items() if who is Enforcement.COMPLETION}
+        if not self._calls.capabilities.enforcer(Route.CHUNKED, Constraint.METADATA):
+            loose.add(Constraint.METADATA)  # none was asked for, and the holder of a chunk URL may have added some
         broken: list[BlobkitError] = []
         if info.size != total:
             broken.append(ConstraintViolated("size", expected=total, actual=info.size))
         wanted = spec.checksum if Constraint.CHECKSUM in loose else None
         digest = None if wanted is None else self._calls.digest(info, wanted.algorithm)
-        broken += ops.violations(info, spec, loose, digest)
+        broken += ops.violations(info, spec, [c for c in Constraint if c in loose], digest)
         if checksum is not None and self.staged and not broken:
             digest = self._calls.digest(info, checksum.algorithm)
             if not checksum.same_as(digest):
@@ -404,6 +407,8 @@ class UploadSession:
             raise broken[0].located(key=self.key)
 
     def _gone(self) -> BlobInfo:
+        if self._state.expires is not None and self._state.expires <= ops.utc(self._calls.now()):
+            raise SessionExpired("the session grew too old, and no object of it is at its key", hint="start again")
         raise SessionNotFound(
             "the session is gone, and no object of it is at its key",
             hint="it was aborted, lapsed, or replaced: start again",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import IO, Final
+from typing import IO, Final, ParamSpec, TypeVar
 
 from blobkit.backend import Backend, Classified, HeldChunk, Received, SessionOrder, SessionState, Signer
 from blobkit.blobs import AbortResult, BlobInfo, DeleteResult, PendingUpload, Pin, Prefix
@@ -17,6 +17,7 @@ from blobkit.errors import (
     BlobkitError,
     BlobNotFound,
     ChecksumMismatch,
+    ConfigError,
     InvalidArgument,
     PluginMissing,
     PreconditionFailed,
@@ -28,15 +29,18 @@ from blobkit_gcs import multipart, resumable
 from blobkit_gcs.bodies import Body, Ranges
 from blobkit_gcs.calls import Http, SdkBlob, SdkBucket, SdkClient
 from blobkit_gcs.capabilities import capabilities
-from blobkit_gcs.config import SIGN_BLOB_LIFE, GcsConfig
+from blobkit_gcs.config import LONGEST, SIGN_BLOB_LIFE, GcsConfig
 from blobkit_gcs.credentials import Identity
-from blobkit_gcs.described import describe, from_blob
+from blobkit_gcs.described import describe, from_blob, promise
 from blobkit_gcs.errors import Refused, classify, status_of
 from blobkit_gcs.retrying import Attempts
+from blobkit_gcs.signblob import CONCURRENCY
 from blobkit_gcs.signer import GcsSigner, cores
 
 __all__ = ["GcsBackend"]
 
+P = ParamSpec("P")
+R = TypeVar("R")
 _BLOCK: Final = 1 << 20
 _DELETERS: Final = 8
 
@@ -47,32 +51,52 @@ class GcsBackend(Backend):
     Attributes:
         config: Its options.
         timeout: Seconds for one answer.
+        again: Makes a call that may be made again, when it fails for a moment.
     """
 
     def __init__(self, config: GcsConfig, context: OpenContext) -> None:
         self.config = config
         self.timeout = context.timeout.total_seconds()
-        self._again = Attempts(context.retries)
+        self.again = Attempts(context.retries)
         self._identity = Identity(config, self.timeout, context.retries)
+        self._clock = context.clock
         remote = self._identity.local is None
-        life = min(config.max_expiry, SIGN_BLOB_LIFE) if remote else config.max_expiry
+        # Who sets a longer life accepts that the signature may end before; who lets it be cut short gets it cut short.
+        self._unsure = remote and config.max_expiry is None
+        life = config.max_expiry or (SIGN_BLOB_LIFE if self._unsure and not config.cap else LONGEST)
         self.capabilities = capabilities(config, signing_io=remote, max_expiry=life)
         self._lock = threading.Lock()
+        self._signer_lock = threading.Lock()
         self._signer: GcsSigner | None = None
         self._client: SdkClient | None = None
 
     # --- signing ---
 
     def signer(self, until: datetime) -> Signer:
-        """A signer; with signBlob, the account's e-mail and a token may have to be asked for."""
-        if self._signer is None:
-            key = self._identity.signing_key()
-            local_rsa = self._identity.local is not None and key.algorithm == "GOOG4-RSA-SHA256"
-            threads = cores() if local_rsa else 0 if self._identity.local is not None else _DELETERS
-            self._signer = GcsSigner(
-                key, self.config.site, self.config.bucket, multipart=self.config.multipart, threads=threads
-            )
-        return self._signer
+        """A signer; with signBlob, the account's e-mail and a token may have to be asked for, by one thread for all."""
+        with self._signer_lock:
+            if self._signer is None:
+                self._signer = self._made_signer()
+            return self._signer
+
+    def _made_signer(self) -> GcsSigner:
+        key, threads = self._identity.signing_key(), 0  # HMAC takes less than handing the work to a thread
+        if self._identity.local is None:
+            threads = CONCURRENCY
+        elif key.algorithm == "GOOG4-RSA-SHA256":
+            threads = cores()
+        return GcsSigner(
+            key,
+            self.config.site,
+            self.config.bucket,
+            multipart=self.config.multipart,
+            threads=threads,
+            user_project=self.config.user_project,
+            sure_until=self._sure_until if self._unsure else None,
+        )
+
+    def _sure_until(self) -> int:
+        return int((self._clock() + SIGN_BLOB_LIFE).timestamp())
 
     def ready_signer(self, until: datetime) -> Signer | None:
         """The same, where a key of our own signs."""
@@ -102,11 +126,17 @@ class GcsBackend(Backend):
         options: dict[str, str] = {}
         if self.config.own_endpoint:
             options["api_endpoint"] = self.config.endpoint
-        elif self.config.universe_domain:
+        else:
             options["universe_domain"] = self.config.universe_domain
+        login = self._identity.login()
+        if login.universe_domain != self.config.universe_domain:
+            raise ConfigError(
+                f"the credentials are of the universe {login.universe_domain}, not {self.config.universe_domain}",
+                hint=f"?universe_domain={login.universe_domain}",
+            )
         return storage.Client(
             project=self.config.project or (self.config.key or {}).get("project_id") or "none",
-            credentials=self._identity.login(),
+            credentials=login,
             client_options=options,
         )
 
@@ -132,7 +162,7 @@ class GcsBackend(Backend):
     def head(self, key: str, *, version: str | None = None) -> BlobInfo:
         """See Backend."""
         blob = self.blob(key, version)
-        blob.reload(projection="noAcl", timeout=self.timeout, retry=self._again)
+        blob.reload(projection="noAcl", timeout=self.timeout, retry=self.again)
         return from_blob(blob)
 
     def there(self, key: str) -> bool:
@@ -162,7 +192,7 @@ class GcsBackend(Backend):
         last = info.size if end is None else min(end, info.size)
         if start >= last:
             return info, io.BytesIO()
-        ranges = Ranges(self.blob(key, info.version), start, last, self.timeout, self._again)
+        ranges = Ranges(self.blob(key, info.version), start, last, self.timeout, self.again)
         return info, io.BufferedReader(ranges, min(_BLOCK, last - start))
 
     def _described(self, key: str, pin: Pin | None, version: str | None) -> BlobInfo:
@@ -184,13 +214,8 @@ class GcsBackend(Backend):
         """See Backend."""
         blob = self.blob(key)
         describe(blob, spec, upload_id)
-        if spec.checksum is not None:
-            if spec.checksum.algorithm == "md5":
-                blob.md5_hash = spec.checksum.base64
-            elif spec.checksum.algorithm == "crc32c":
-                blob.crc32c = spec.checksum.base64
-            else:
-                _check(spec, body, size)
+        if not promise(blob, spec.checksum):
+            _check(spec, body, size)
         generation = 0 if spec.if_absent else None if if_match is None else self.pinned(key, if_match)
         try:
             blob.upload_from_file(
@@ -200,7 +225,7 @@ class GcsBackend(Backend):
                 if_generation_match=generation,
                 timeout=self.timeout,
                 checksum=None if spec.checksum is not None else "auto",
-                retry=None if generation is None else self._again,  # without a condition it is not idempotent
+                retry=None if generation is None else self.again,  # without a condition it is not idempotent
             )
         except Exception as error:
             if status_of(error) == 400 and spec.checksum is not None and "hash" in str(error).lower():
@@ -217,16 +242,26 @@ class GcsBackend(Backend):
         if to is not None and not isinstance(to, GcsBackend):
             raise InvalidArgument("the target is not a Cloud Storage store")
         other, info = to or self, self._described(source, pin, None)
-        origin, made, token = self.blob(source, info.version), other.blob(target), None
+        origin, made, token, tries = self.blob(source, info.version), other.blob(target), None, 0
+
+        def counted(call: Callable[P, R]) -> Callable[P, R]:
+            def once(*args: P.args, **kwargs: P.kwargs) -> R:
+                nonlocal tries
+                tries += 1
+                return call(*args, **kwargs)
+
+            return self.again(once)
+
         try:
             while True:
+                tries = 0
                 token, _, _ = made.rewrite(
                     origin,
                     token=token,
                     timeout=self.timeout,
                     if_generation_match=0 if if_absent else None,
                     if_source_generation_match=_generation(info.version or "0"),
-                    retry=self._again if if_absent else None,
+                    retry=counted if if_absent else None,
                 )
                 if token is None:
                     break
@@ -234,6 +269,9 @@ class GcsBackend(Backend):
             if status_of(error) != 412:
                 raise
             if if_absent and other.there(target):
+                there = other.head(target)
+                if tries > 1 and _same(there, info):
+                    return there  # made by the try before, whose reply was lost
                 raise AlreadyExists("an object is at the target", http_status=412) from error
             raise PreconditionFailed("the source was replaced", http_status=412) from error
         return other.head(target, version=None if made.generation is None else str(made.generation))
@@ -246,9 +284,9 @@ class GcsBackend(Backend):
             return self._purge(key)
         blob = self.blob(key, version)
         try:
+            # Without a pin whatever is at the key goes, at some moment of this call: trying again changes nothing about that.
             match = None if pin is None else self.pinned(key, pin)
-            sure = match is not None or version is not None
-            blob.delete(if_generation_match=match, timeout=self.timeout, retry=self._again if sure else None)
+            blob.delete(if_generation_match=match, timeout=self.timeout, retry=self.again)
         except Exception as error:
             if isinstance(error, BlobNotFound) or (status_of(error) == 404 and not _no_bucket(error)):
                 return DeleteResult(key)
@@ -258,7 +296,7 @@ class GcsBackend(Backend):
     def _purge(self, key: str) -> DeleteResult:
         """Every generation of exactly this key."""
         for blob in self.client.list_blobs(
-            self.bucket(), prefix=key, versions=True, timeout=self.timeout, retry=self._again
+            self.bucket(), prefix=key, versions=True, timeout=self.timeout, retry=self.again
         ):
             if blob.name != key:
                 break  # names with the prefix sort after the name itself
@@ -295,7 +333,7 @@ class GcsBackend(Backend):
             delimiter=delimiter,
             start_offset=start_after,
             timeout=self.timeout,
-            retry=self._again,
+            retry=self.again,
         )
         told: set[str] = set()
         for page in listing.pages:
@@ -350,12 +388,20 @@ class GcsBackend(Backend):
             client, self._client = self._client, None
         if client is not None:
             client.close()
+        self._identity.close()
 
 
 def _generation(version: str) -> int:
     if not (version.isascii() and version.isdigit()):
         raise InvalidArgument(f"a version is a generation, a whole number, not {version[:40]!r}")
     return int(version)
+
+
+def _same(one: BlobInfo, other: BlobInfo) -> bool:
+    """Whether one object is a copy of the other: the same bytes of the same upload."""
+    return (one.size, one.upload_id, one.checksums.get("crc32c"), one.metadata) == (
+        other.size, other.upload_id, other.checksums.get("crc32c"), other.metadata,
+    )  # fmt: skip
 
 
 def _no_bucket(error: Exception) -> bool:

@@ -19,12 +19,14 @@ __all__ = ["OPTIONS", "GcsConfig", "read_config"]
 _MAX_KEY_FILE: Final = 64 * 1024
 SIGN_BLOB_LIFE: Final = timedelta(hours=12)
 """How long a signature of signBlob lasts for sure: Google may rotate the key that made it."""
+LONGEST: Final = timedelta(days=7)
+"""How long any V4 signature lasts at most."""
 
 OPTIONS: Final = (
     Option("chunks", Kind.CHOICE, "How large objects are uploaded.", "resumable", ("resumable", "multipart")),
     Option("endpoint", Kind.TEXT, "What the service calls, where it is not Google's own (an emulator)."),
     Option("addressing", Kind.CHOICE, "How signed URLs name the bucket.", "path", ("path", "virtual", "bound")),
-    Option("universe_domain", Kind.TEXT, "The domain of another universe.", GOOGLE),
+    Option("universe_domain", Kind.TEXT, f"The domain of another universe; else the key's, else {GOOGLE}."),
     Option("service_account", Kind.SECRET, "A service account's JSON key; else GOOGLE_APPLICATION_CREDENTIALS."),
     Option("hmac_access_id", Kind.TEXT, "The access id of an HMAC key, which then signs."),
     Option("hmac_secret", Kind.SECRET, "The secret of that key."),
@@ -33,7 +35,11 @@ OPTIONS: Final = (
     Option("project", Kind.TEXT, "The project of the client; only some calls of others need it."),
     Option("user_project", Kind.TEXT, "The project that pays, of a bucket whose requesters pay."),
     Option("versioning", Kind.FLAG, "The bucket keeps noncurrent versions: they can be named, and deleted.", "false"),
-    Option("max_expiry", Kind.SECONDS, "The longest life of a signed URL, in seconds.", "604800"),
+    Option(
+        "max_expiry",
+        Kind.SECONDS,
+        "The longest life of a signed URL, in seconds: 604800, with signBlob 43200. More with signBlob is no promise.",
+    ),
 )
 
 
@@ -45,6 +51,8 @@ class GcsConfig:
         key: A service account's JSON key, decoded.
         endpoint: Of the JSON and XML APIs.
         site: Where clients find the bucket.
+        max_expiry: What was set; None where nothing was.
+        cap: Whether a signature may end earlier than was asked (``on_short_credentials=cap``).
     """
 
     bucket: str
@@ -61,7 +69,8 @@ class GcsConfig:
     user_project: str | None = None
     versioning: bool = False
     public: bool = False
-    max_expiry: timedelta = timedelta(days=7)
+    max_expiry: timedelta | None = None
+    cap: bool = False
 
     @property
     def control(self) -> Site:
@@ -76,7 +85,8 @@ def read_config(config: StoreConfig, env: Mapping[str, str]) -> GcsConfig:
         ConfigError: Settings that cannot work together, or a key file that is none.
         CredentialsMissing: A key file that cannot be read.
     """
-    universe = config.text("universe_domain") or GOOGLE
+    key = _key(config, env)
+    universe = _universe(config, key or {})
     given = config.text("endpoint") or env.get("STORAGE_EMULATOR_HOST") or None
     endpoint = check_endpoint(given, "endpoint") if given else f"https://storage.{universe}"
     public = config.text("public_endpoint")
@@ -89,13 +99,13 @@ def read_config(config: StoreConfig, env: Mapping[str, str]) -> GcsConfig:
     access_id, secret = config.text("hmac_access_id"), config.secret("hmac_secret")
     if (access_id is None) != (secret is None):
         raise ConfigError("an HMAC key has two halves", hint="hmac_access_id=… and hmac_secret_file= or _env=")
-    asked = config.seconds("max_expiry") or timedelta(days=7)
+    asked = config.seconds("max_expiry")
     return GcsConfig(
         bucket=bucket,
         endpoint=endpoint,
         site=site(bucket, check_endpoint(public, "public_endpoint") if public else endpoint, addressing),
         multipart=config.text("chunks") == "multipart",
-        key=_key(config, env),
+        key=key,
         hmac=(access_id, secret) if access_id is not None and secret is not None else None,
         signer_email=config.text("signer_email"),
         iam_endpoint=_iam(config, universe),
@@ -105,8 +115,16 @@ def read_config(config: StoreConfig, env: Mapping[str, str]) -> GcsConfig:
         user_project=config.text("user_project"),
         versioning=config.flag("versioning"),
         public=config.flag("public"),
-        max_expiry=min(asked, timedelta(days=7)),
+        max_expiry=None if asked is None else min(asked, LONGEST),
+        cap=config.text("on_short_credentials") == "cap",
     )
+
+
+def _universe(config: StoreConfig, key: Mapping[str, str]) -> str:
+    asked, of_key = config.text("universe_domain"), key.get("universe_domain")
+    if asked and of_key and asked != of_key:
+        raise ConfigError(f"the key is of the universe {of_key}, not {asked}", hint=f"?universe_domain={of_key}")
+    return asked or of_key or GOOGLE
 
 
 def _iam(config: StoreConfig, universe: str) -> str:

@@ -11,7 +11,7 @@ from blobkit.blobs import UPLOAD_ID_KEY, BlobInfo, Checksum
 from blobkit.spec import UploadSpec
 from blobkit_gcs.calls import SdkBlob
 
-__all__ = ["describe", "from_blob"]
+__all__ = ["describe", "from_blob", "promise"]
 
 _TEXTS: Final = ("content_type", "cache_control", "content_disposition", "content_encoding", "storage_class")
 
@@ -57,3 +57,15 @@ def describe(blob: SdkBlob, spec: UploadSpec, upload_id: str) -> None:
         if value is not None:
             setattr(blob, name, value)
     blob.metadata = {**spec.metadata, UPLOAD_ID_KEY: upload_id}
+
+
+def promise(blob: SdkBlob, checksum: Checksum | None) -> bool:
+    """Let Cloud Storage itself compare the checksum, which it can for MD5 and CRC32C; whether it will."""
+    match checksum:
+        case Checksum(algorithm="md5"):
+            blob.md5_hash = checksum.base64
+        case Checksum(algorithm="crc32c"):
+            blob.crc32c = checksum.base64
+        case _:
+            return False
+    return True

@@ -12,6 +12,7 @@ from blobkit.errors import (
     BlobkitError,
     BlobNotFound,
     BucketNotFound,
+    ClockSkew,
     ConnectionFailed,
     CredentialsExpired,
     CredentialsMissing,
@@ -56,6 +57,7 @@ _AUTH: Final[dict[str, tuple[type[BlobkitError], str | None]]] = {
     "ReauthFailError": (CredentialsExpired, "gcloud auth application-default login"),
     "TransportError": (ConnectionFailed, None),
 }
+_SKEW: Final = "Token must be a short-lived token"  # what Google says of an assertion from the past or the future
 _CERTIFICATE: Final = "the server's certificate is not trusted here"
 
 
@@ -87,6 +89,10 @@ def classify(error: Exception) -> Classified | None:
     module, name = type(error).__module__, type(error).__name__
     if module.startswith("google.auth.") and getattr(error, "retryable", False):
         return Classified(Unavailable, "no access token can be had just now", code=name, retryable=True)
+    if name == "RefreshError" and _SKEW in str(error):
+        return Classified(
+            ClockSkew, "the token service finds this machine's clock wrong", code=name, hint="set the clock"
+        )
     if module.startswith("google.auth."):
         kind, hint = _AUTH.get(name, (BlobkitError, None))
         return Classified(kind, f"authentication failed: {name}", code=name, hint=hint)

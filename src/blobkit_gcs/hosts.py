@@ -40,7 +40,7 @@ class Site:
 
 
 def check_endpoint(url: str, option: str) -> str:
-    """Scheme and authority of an http(s) URL. Raises ConfigError for anything else."""
+    """Scheme and authority of an http(s) URL, in lower case, as clients send the host. Raises ConfigError for anything else."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -51,7 +51,7 @@ def check_endpoint(url: str, option: str) -> str:
         raise ConfigError(
             f"{option} is an http or https URL without path and query, not {url!r}", hint="https://storage.example.com"
         )
-    return f"{parts.scheme}://{parts.netloc}"
+    return f"{parts.scheme}://{parts.netloc.lower()}"
 
 
 def site(bucket: str, endpoint: str, addressing: Addressing = "path") -> Site:

@@ -64,7 +64,9 @@ def commit(backend: GcsBackend, state: SessionState, chunks: Sequence[HeldChunk]
     )
     body = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>"
     try:
-        _xml(_call(backend, "POST", state.key, {"uploadId": state.provider_id}, body=body.encode()))
+        answer = _call(backend, "POST", state.key, {"uploadId": state.provider_id}, body=body.encode())
+        if (root := _xml(answer)).tag.rpartition("}")[2] == "Error":  # said after the 200 was sent already
+            raise Refused(503, root.findtext("{*}Code"), answer.text[:500])
     except Refused as refused:
         if refused.code_name in _MISMATCH:
             raise ChunkMismatch(f"the parts do not fit: {refused.code_name}") from refused
@@ -74,7 +76,11 @@ def commit(backend: GcsBackend, state: SessionState, chunks: Sequence[HeldChunk]
         if info is None:
             raise SessionNotFound("the upload is gone, and no object of it is there", http_status=404) from refused
         return info
-    return backend.head(state.key)
+    generation = answer.headers.get("x-goog-generation")
+    made = backend.own(state) if generation is None else backend.head(state.key, version=generation)
+    if made is None:
+        raise SessionNotFound("the object was replaced as soon as it was made")
+    return made
 
 
 def discard(backend: GcsBackend, state: SessionState) -> AbortResult:
@@ -140,20 +146,24 @@ def _call(
     headers: Mapping[str, str] | None = None,
     body: bytes = b"",
 ) -> Answer:
-    """One call of the XML API. Raises Refused."""
+    """One call of the XML API; again, where that changes nothing and it failed for a moment. Raises Refused."""
     encoded = "&".join(f"{name}={quote(value, safe='~')}" if value else name for name, value in query.items())
     project = {"x-goog-user-project": backend.config.user_project} if backend.config.user_project else {}
-    answer = backend.http().request(
-        method,
-        f"{backend.config.control.base}{quote_key(key)}?{encoded}",
-        data=body,
-        headers={**(headers or {}), **project, "content-length": str(len(body))},
-        timeout=backend.timeout,
-        allow_redirects=False,
-    )
-    if answer.status_code >= 300:
-        raise _refusal(answer)
-    return answer
+
+    def ask() -> Answer:
+        answer = backend.http().request(
+            method,
+            f"{backend.config.control.base}{quote_key(key)}?{encoded}",
+            data=body,
+            headers={**(headers or {}), **project, "content-length": str(len(body))},
+            timeout=backend.timeout,
+            allow_redirects=False,
+        )
+        if answer.status_code >= 300:
+            raise _refusal(answer)
+        return answer
+
+    return (ask if method == "POST" else backend.again(ask))()
 
 
 def _refusal(answer: Answer) -> Refused:

@@ -5,17 +5,20 @@ The session's URI is all that a client needs, and so a secret. Its bytes arrive 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from blobkit.backend import HeldChunk, Received, SessionOrder, SessionState
-from blobkit.blobs import AbortResult, BlobInfo
-from blobkit.errors import AlreadyExists, ChunkMismatch, SessionNotFound
+from blobkit.blobs import UPLOAD_ID_KEY, AbortResult, BlobInfo
+from blobkit.errors import AlreadyExists, ChunkMismatch, ConstraintViolated, SessionNotFound
 from blobkit_gcs.calls import Answer
-from blobkit_gcs.described import describe
-from blobkit_gcs.errors import Refused
+from blobkit_gcs.described import describe, promise
+from blobkit_gcs.errors import Refused, status_of
 
 if TYPE_CHECKING:
     from blobkit_gcs.backend import GcsBackend
@@ -27,12 +30,18 @@ _RANGE: Final = re.compile(r"bytes=0-(\d{1,18})\Z")
 _OPEN: Final = 308
 _DONE: Final = (200, 201)
 _GONE: Final = (404, 410, 499)
+_LATER: Final = (408, 429)
 
 
 def open_session(backend: GcsBackend, order: SessionOrder, now: datetime) -> SessionState:
-    """Start a session for this type, metadata, size and browser's origin; ``if_absent`` is judged at its end."""
+    """Start a session for this type, metadata, size, MD5 or CRC32C, and browser's origin.
+
+    ``if_absent`` and the checksum are judged at its end. A start whose reply was lost leaves a session that nobody has: it
+    lapses within a week.
+    """
     blob = backend.blob(order.key)
     describe(blob, order.spec, order.upload_id)
+    promise(blob, order.spec.checksum)
     uri: str = blob.create_resumable_upload_session(
         content_type=order.spec.content_type,
         size=order.plan.size,
@@ -40,6 +49,7 @@ def open_session(backend: GcsBackend, order: SessionOrder, now: datetime) -> Ses
         if_generation_match=0 if order.spec.if_absent else None,
         timeout=backend.timeout,
         checksum=None,
+        retry=backend.again,
     )
     return SessionState(
         key=order.key,
@@ -58,7 +68,7 @@ def received(backend: GcsBackend, state: SessionState) -> Received:
     if answer.status_code == _OPEN:
         return _held(state, answer)
     if answer.status_code in _DONE or answer.status_code in _GONE:
-        info = backend.own(state)
+        info = _made(backend, state, answer)
         return Received("gone") if info is None else Received("committed", info=info)
     raise _refusal(answer)
 
@@ -68,7 +78,7 @@ def commit(backend: GcsBackend, state: SessionState, chunks: Sequence[HeldChunk]
     answer = _request(backend, "PUT", state, {"content-range": f"bytes */{total}"})
     status = answer.status_code
     if status in _DONE or status in _GONE:
-        info = backend.own(state)
+        info = _made(backend, state, answer)
         if info is None:
             raise SessionNotFound("the session is gone, and no object of it is there", http_status=status)
         return info
@@ -77,7 +87,39 @@ def commit(backend: GcsBackend, state: SessionState, chunks: Sequence[HeldChunk]
         raise ChunkMismatch(f"the session holds {held.offset} of {total} bytes")
     if status == 412 and state.spec.if_absent:
         raise AlreadyExists("an object is at the key", http_status=status)
+    checksum = state.spec.checksum
+    if status == 400 and checksum is not None and "hash" in answer.text.lower():
+        raise ConstraintViolated("checksum", expected=checksum.hex, actual="that of other bytes")
     raise _refusal(answer)
+
+
+def _made(backend: GcsBackend, state: SessionState, answer: Answer) -> BlobInfo | None:
+    """The object that the session made, if it is still there: that generation which the session itself names.
+
+    The mark in the metadata proves less, for whoever sends the last bytes may add metadata and so change the mark. A changed
+    one is given as metadata that was added, which completion finds.
+    """
+    generation = _generation(answer) if answer.status_code in _DONE else None
+    if generation is None:
+        return backend.own(state)
+    try:
+        info = backend.head(state.key, version=generation)
+    except Exception as error:
+        if status_of(error) == 404:
+            return None
+        raise
+    if info.upload_id == state.upload_id:
+        return info
+    metadata = {**info.metadata, UPLOAD_ID_KEY: info.upload_id or ""}
+    return replace(info, upload_id=state.upload_id, metadata=MappingProxyType(metadata))
+
+
+def _generation(answer: Answer) -> str | None:
+    try:
+        found = json.loads(answer.content)["generation"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, str) and found.isascii() and found.isdigit() else None
 
 
 def discard(backend: GcsBackend, state: SessionState) -> AbortResult:
@@ -89,13 +131,21 @@ def discard(backend: GcsBackend, state: SessionState) -> AbortResult:
 
 
 def _request(backend: GcsBackend, method: str, state: SessionState, headers: dict[str, str]) -> Answer:
-    return backend.http().request(
-        method,
-        state.provider_id,
-        headers={**headers, "content-length": "0"},
-        timeout=backend.timeout,
-        allow_redirects=False,  # 308 is no redirect here
-    )
+    """Ask the session. Everything asked here may be asked again: what failed for a moment is."""
+
+    def ask() -> Answer:
+        answer = backend.http().request(
+            method,
+            state.provider_id,
+            headers={**headers, "content-length": "0"},
+            timeout=backend.timeout,
+            allow_redirects=False,  # 308 is no redirect here
+        )
+        if answer.status_code in _LATER or answer.status_code >= 500:
+            raise _refusal(answer)
+        return answer
+
+    return backend.again(ask)()
 
 
 def _held(state: SessionState, answer: Answer) -> Received:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
-from typing import Final, overload
+from typing import Final, TypeVar, overload
 
 from blobkit.backend import DownloadOrder, Feature, SessionState, UploadOrder
 from blobkit.blobs import Checksum
@@ -18,8 +18,10 @@ from blobkit.spec import Route, TiB, UploadSpec
 from blobkit_gcs.hosts import Site
 from blobkit_gcs.signing import Shape, SigningKey, Window, policy_fields, sign_url, window
 
-__all__ = ["GcsSigner", "upload_headers"]
+__all__ = ["GcsSigner", "cores", "upload_headers"]
 
+T = TypeVar("T")
+R = TypeVar("R")
 _LARGEST: Final = 5 * TiB
 _REMEMBERED: Final = 1024
 _OK: Final = (200,)
@@ -83,17 +85,31 @@ class GcsSigner:
         bucket: Its name.
         multipart: Whether chunks are parts of XML uploads; else they go to resumable sessions.
         threads: How many signatures of a batch are made at a time; 0: each when it is read.
+        user_project: Who pays for the requests, of a bucket whose requesters pay.
+        sure_until: Until when signatures made now hold for sure, seconds since the epoch; None: as long as they say.
     """
 
-    def __init__(self, key: SigningKey, site: Site, bucket: str, *, multipart: bool = False, threads: int = 0) -> None:
+    def __init__(
+        self,
+        key: SigningKey,
+        site: Site,
+        bucket: str,
+        *,
+        multipart: bool = False,
+        threads: int = 0,
+        user_project: str | None = None,
+        sure_until: Callable[[], int] | None = None,
+    ) -> None:
         self._key = key
+        self._payer = {"userProject": user_project} if user_project else {}
+        self._sure_until = sure_until
         self._site = site
         self._bucket = bucket
         self._multipart = multipart
         self._threads = threads
         self._uploads: dict[UploadOrder, tuple[Shape, RequestTemplate]] = {}
         self._downloads: dict[DownloadOrder, tuple[Shape, RequestTemplate]] = {}
-        self._delete = Shape.of("DELETE", site)
+        self._delete = Shape.of("DELETE", site, query=self._payer)
         self._window: tuple[int, int, Window] | None = None
 
     def __repr__(self) -> str:
@@ -101,8 +117,8 @@ class GcsSigner:
 
     @property
     def valid_until(self) -> int | None:
-        """Signatures outlive the token that asked for them: no end is known."""
-        return None
+        """Signatures outlive the token that asked for them; those of a key that Google keeps may not outlive that key."""
+        return None if self._sure_until is None else self._sure_until()
 
     def upload(self, key: str, order: UploadOrder, start: int, end: int) -> SignedRequest:
         """A PUT; or a form, when the order says so."""
@@ -114,22 +130,28 @@ class GcsSigner:
             template = RequestTemplate("PUT", MappingProxyType(headers), _OK, order.spec, order.enforcement)
             if len(self._uploads) >= _REMEMBERED:
                 self._uploads.clear()
-            known = self._uploads[order] = (Shape.of("PUT", self._site, headers), template)
+            known = self._uploads[order] = (Shape.of("PUT", self._site, headers, self._payer), template)
         url = sign_url(self._key, self._site, quote_key(key), known[0], self._when(start, end))
         return SignedRequest(known[1], url, end)
 
     def uploads(self, items: Sequence[tuple[str, UploadOrder]], start: int, end: int) -> Sequence[SignedRequest]:
         """Many: with an HMAC key each is signed when it is read; else all are signed now, some at a time."""
-        if not self._threads or len(items) < 2:
+        if not self._threads:
             return _Batch(self, tuple(items), start, end)
+        return self._each(lambda item: self.upload(*item, start, end), items)
+
+    def _each(self, make: Callable[[T], R], items: Sequence[T]) -> tuple[R, ...]:
+        """Sign for each item, so many at a time as there are threads: RSA releases the GIL, and signBlob waits."""
+        if not self._threads or len(items) < 2:
+            return tuple(map(make, items))
         workers = min(self._threads, len(items))
         step = -(-len(items) // (workers * 4))
 
-        def some(first: int) -> list[SignedRequest]:
-            return [self.upload(key, order, start, end) for key, order in items[first : first + step]]
+        def some(first: int) -> list[R]:
+            return [make(item) for item in items[first : first + step]]
 
         with ThreadPoolExecutor(workers, thread_name_prefix="blobkit-gcs-sign") as pool:
-            return tuple(request for part in pool.map(some, range(0, len(items), step)) for request in part)
+            return tuple(made for part in pool.map(some, range(0, len(items), step)) for made in part)
 
     def download(self, key: str, order: DownloadOrder, start: int, end: int) -> SignedRequest:
         """A GET or HEAD. Raises Unsupported for a Cache-Control, which Cloud Storage cannot answer instead of its own."""
@@ -153,17 +175,17 @@ class GcsSigner:
         if not self._multipart:
             return tuple(SignedChunk(_RESUMABLE, state.provider_id, end, chunk) for chunk in chunks)
         when, path = self._when(start, end), quote_key(state.key)
-        signed: list[SignedChunk] = []
-        for chunk in chunks:
-            headers = (
-                {"x-goog-content-length-range": f"{chunk.size},{chunk.size}"} if state.plan.size is not None else {}
-            )
-            if (checksum := checksums.get(chunk.number)) is not None:
+
+        def part(chunk: Chunk) -> SignedChunk:
+            size, checksum = f"{chunk.size},{chunk.size}", checksums.get(chunk.number)
+            headers = {} if state.plan.size is None else {"x-goog-content-length-range": size}
+            if checksum is not None:
                 headers["content-md5"] = _md5(checksum)
-            query = {"partNumber": str(chunk.number), "uploadId": state.provider_id}
+            query = {"partNumber": str(chunk.number), "uploadId": state.provider_id, **self._payer}
             url = _once(self._key, self._site, path, Shape.of("PUT", self._site, headers, query), when)
-            signed.append(SignedChunk(_PART, url, end, chunk, MappingProxyType(headers)))
-        return tuple(signed)
+            return SignedChunk(_PART, url, end, chunk, MappingProxyType(headers))
+
+        return self._each(part, chunks)
 
     # --- how ---
 
@@ -185,6 +207,7 @@ class GcsSigner:
             "generation": order.version,
             "response-content-disposition": order.content_disposition,
             "response-content-type": order.content_type,
+            **self._payer,
         }
         query = {name: value for name, value in values.items() if value is not None}
         expected = _OK if order.method == "HEAD" else (200, 206)

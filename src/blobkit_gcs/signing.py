@@ -22,11 +22,17 @@ from blobkit.errors import ConfigError
 from blobkit_gcs.hosts import Site
 
 if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
+
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 __all__ = ["HmacKey", "RsaKey", "Shape", "SigningKey", "Window", "policy_fields", "sign_url", "window"]
 
 _REQUEST: Final = "auto/storage/goog4_request"
+_REMEMBERED: Final = 1024
+_BLOCK: Final = 64  # bytes that SHA-256 reads at a time
+_INNER: Final = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))
 
 
 class SigningKey(Protocol):
@@ -52,8 +58,23 @@ class SigningKey(Protocol):
         ...
 
 
+@lru_cache(maxsize=8)
+def _parsed(pem: str) -> RSAPrivateKey:
+    """The key, parsed and validated once for the process: that takes as long as some thirty signatures."""
+    from cryptography.hazmat.primitives.asymmetric import rsa
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        key = load_pem_private_key(pem.encode("ascii"), password=None)
+    except (ValueError, TypeError):
+        raise ConfigError("the service account's private key cannot be read", hint="make a new JSON key") from None
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise ConfigError("the service account's private key is not an RSA key")
+    return key
+
+
 class RsaKey:
-    """A service account's private key, parsed once. Prints no key.
+    """A service account's private key. Prints no key.
 
     Raises:
         ConfigError: The text is not an RSA private key in PEM.
@@ -66,18 +87,11 @@ class RsaKey:
         """As it stands in signatures."""
         return "GOOG4-RSA-SHA256"
 
-    def __init__(self, email: str, pem: str | bytes) -> None:
+    def __init__(self, email: str, pem: str) -> None:
         from cryptography.hazmat.primitives import hashes
-        from cryptography.hazmat.primitives.asymmetric import padding, rsa
-        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+        from cryptography.hazmat.primitives.asymmetric import padding
 
-        try:
-            key = load_pem_private_key(pem.encode("ascii") if isinstance(pem, str) else pem, password=None)
-        except (ValueError, TypeError):
-            raise ConfigError("the service account's private key cannot be read", hint="make a new JSON key") from None
-        if not isinstance(key, rsa.RSAPrivateKey):
-            raise ConfigError("the service account's private key is not an RSA key")
-        self._key: RSAPrivateKey = key
+        self._key = _parsed(pem)
         self._padding = padding.PKCS1v15()
         self._hash = hashes.SHA256()
         self.identity = email
@@ -87,13 +101,17 @@ class RsaKey:
 
     def sign(self, text: bytes, date: str) -> str:
         """RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017 section 8.2). Releases the GIL."""
-        return self._key.sign(text, self._padding, self._hash).hex()
+        return self.sign_bytes(text).hex()
+
+    def sign_bytes(self, text: bytes) -> bytes:
+        """The same, not in hexadecimal."""
+        return self._key.sign(text, self._padding, self._hash)
 
 
 class HmacKey:
     """An HMAC key of a service account. Prints no secret."""
 
-    __slots__ = ("_derive", "identity")
+    __slots__ = ("_states", "identity")
 
     @property
     def algorithm(self) -> str:
@@ -104,20 +122,26 @@ class HmacKey:
         self.identity = access_id
 
         @lru_cache(maxsize=8)  # one a day
-        def derive(date: str) -> bytes:
+        def states(date: str) -> tuple[Hash, Hash]:
             key = b"GOOG4" + secret.encode("utf-8")
             for part in (date, "auto", "storage", "goog4_request"):
                 key = hmac.digest(key, part.encode("ascii"), "sha256")
-            return key
+            block = key.ljust(_BLOCK, b"\0")
+            return sha256(block.translate(_INNER)), sha256(block.translate(_OUTER))
 
-        self._derive = derive
+        self._states = states
 
     def __repr__(self) -> str:
         return f"HmacKey({self.identity})"
 
     def sign(self, text: bytes, date: str) -> str:
-        """HMAC-SHA256 under the day's key."""
-        return hmac.digest(self._derive(date), text, "sha256").hex()
+        """HMAC-SHA256 under the day's key (RFC 2104), from where its two hashes stand when they have read the key."""
+        inner, outer = self._states(date)
+        first = inner.copy()
+        first.update(text)
+        second = outer.copy()
+        second.update(first.digest())
+        return second.hexdigest()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,6 +212,8 @@ def sign_url(key: SigningKey, site: Site, path: str, shape: Shape, when: Window)
     """The signed URL of the object whose encoded key is ``path``."""
     known = when.shapes.get(shape)
     if known is None:
+        if len(when.shapes) >= _REMEMBERED:  # a window may last for a day, and each file name has a shape of its own
+            when.shapes.clear()
         query = f"{when.query}{quote(shape.signed, safe='~')}{shape.query}"
         tail = f"\n{query}\n{shape.headers}\n{shape.signed}\n{shape.payload}"
         known = when.shapes[shape] = (f"{shape.method}\n{site.path}", tail, f"?{query}&X-Goog-Signature=")

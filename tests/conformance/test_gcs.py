@@ -10,22 +10,16 @@ from typing import Final
 from urllib.parse import quote
 
 import pytest
-from tests.conformance.subjects import CHUNKS, KEEPING, SIGNING, run_each
+from tests.conformance.subjects import run_each
 
 from blobkit.testing import Harness, everything_but
 from blobkit.testing.clients import HttpClient, UrllibClient
 from blobkit.testing.suite import *
 from blobkit_gcs.testing import StrictGcs
 
-MODES: Final = {
+MODES: Final = {  # each runs the whole suite, and so they differ in everything else, too: keys, versions, HTTP stacks
     "sessions": "",
-    "sessions-versioned": "&versioning=on",
-    "parts-hmac": "&chunks=multipart",
-}
-SUBJECTS: Final = {  # one mode runs the whole suite, the others what is different in them
-    "sessions": None,
-    "sessions-versioned": KEEPING,
-    "parts-hmac": CHUNKS | SIGNING | {"test_constraints", "test_keys"},
+    "parts": "&chunks=multipart&versioning=on",
 }
 ORIGIN: Final = "https://app.example"
 CORS: Final = {
@@ -49,19 +43,19 @@ CORS: Final = {
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    run_each(metafunc, SUBJECTS)
+    run_each(metafunc, dict.fromkeys(MODES))
 
 
 @pytest.fixture(scope="module")
 def harness(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
     folder: Path = tmp_path_factory.mktemp("gcs")
     with StrictGcs() as server:
-        server.create_bucket("media", versioning="versioned" in request.param, cors=[CORS])
+        server.create_bucket("media", versioning="versioning" in MODES[request.param], cors=[CORS])
         key = folder / "key.json"
         key.write_text(json.dumps(server.service_account.info))
         options = f"endpoint={quote(server.endpoint, safe='')}&service_account_file={quote(str(key), safe='')}"
         plain = f"gs://media/?{options}"
-        if "hmac" in request.param:
+        if request.param == "parts":
             access_id, secret = server.hmac
             (folder / "hmac").write_text(secret)
             options += f"&hmac_access_id={access_id}&hmac_secret_file={quote(str(folder / 'hmac'), safe='')}"

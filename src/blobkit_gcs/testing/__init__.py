@@ -59,7 +59,7 @@ class StrictGcs:
         sock = self._stack.enter_context(listening("127.0.0.1", 0))
         self._sock = sock
         self.endpoint = f"http://127.0.0.1:{sock.getsockname()[1]}"
-        self.identity = Identity(self.endpoint, now)
+        self.identity = Identity(self.endpoint, lambda: self._moment().timestamp())
         self._engine = Engine()
         self._sessions = Sessions(self._engine, self._checks)
         self._json = JsonApi(self._engine, self.identity, self._sessions, self._checks, self.endpoint)
@@ -113,6 +113,14 @@ class StrictGcs:
     def create_bucket(self, name: str, *, versioning: bool = False, cors: Sequence[Mapping[str, object]] = ()) -> None:
         """A bucket, empty. ``cors`` as the JSON API has it: ``origin``, ``method``, ``responseHeader``, ``maxAgeSeconds``."""
         self._engine.create_bucket(Bucket(name, versioning, tuple(cors)))
+
+    def bind_host(self, host: str, bucket: str) -> None:
+        """Let requests to this host name, whatever their port, be about this bucket, as a load balancer or a CNAME does.
+
+        ``BUCKET.127.0.0.1``, ``BUCKET.localhost`` and ``BUCKET.storage.googleapis.com`` need no binding. The name is taken
+        from the ``Host`` header: a client may send it to 127.0.0.1.
+        """
+        self._app.bound[host.lower()] = bucket
 
     def find(self, bucket: str, key: str, generation: int | None = None) -> Stored | None:
         """What is stored, or None."""

@@ -12,7 +12,7 @@ from blobkit_gcs.testing.engine import Preconditions, Properties, Stored
 from blobkit_gcs.testing.failures import Failure
 from blobkit_gcs.testing.verification import Call
 
-__all__ = ["META", "Answer", "content", "header_conditions", "header_properties", "number"]
+__all__ = ["META", "Answer", "content", "header_conditions", "header_properties", "made", "number"]
 
 META: Final = "x-goog-meta-"
 _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})\Z")
@@ -54,6 +54,20 @@ def header_conditions(call: Call) -> Preconditions:
     return Preconditions(
         generation=number(call.header("x-goog-if-generation-match")),
         metageneration=number(call.header("x-goog-if-metageneration-match")),
+    )
+
+
+def made(stored: Stored) -> Answer:
+    """What the XML API says of an object that was just stored."""
+    return Answer(
+        200,
+        {
+            "etag": f'"{stored.xml_etag}"',
+            "x-goog-generation": str(stored.generation),
+            "x-goog-metageneration": "1",
+            "x-goog-hash": f"crc32c={stored.crc32c},md5={stored.md5}",
+            "x-goog-stored-content-length": str(stored.size),
+        },
     )
 
 

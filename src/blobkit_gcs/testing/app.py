@@ -17,7 +17,7 @@ from blobkit_gcs.testing.identity import Identity
 from blobkit_gcs.testing.json_api import JsonApi
 from blobkit_gcs.testing.resumable import Session, Sessions
 from blobkit_gcs.testing.verification import Call
-from blobkit_gcs.testing.xml_api import XmlApi, split
+from blobkit_gcs.testing.xml_api import XmlApi, place
 
 __all__ = ["App"]
 
@@ -35,6 +35,8 @@ _JSON_PATHS: Final = (
     "/v1/projects/",
     "/token",
 )
+_HOSTS: Final = ("127.0.0.1", "localhost", "storage.googleapis.com")
+"""``BUCKET.`` before one of these names the bucket."""
 _EXPOSED: Final = (
     "content-length, content-type, etag, location, range, x-goog-generation, x-goog-hash, x-guploader-uploadid"
 )
@@ -46,6 +48,7 @@ class App:
     Attributes:
         faults: What goes wrong.
         calls: How many requests arrived.
+        bound: Buckets by the hosts that are bound to them.
     """
 
     def __init__(
@@ -65,13 +68,14 @@ class App:
         self._now = now
         self.faults = Faults()
         self.calls = 0
+        self.bound: dict[str, str] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] != "http":
             return
         self.calls += 1
-        call = _call(scope)
+        call = _call(scope, self.bound)
         body, whole = await _body(receive)
         fault = self.faults.take(call)
         if fault is not None and not fault.after and await _wrong(fault, receive, send):
@@ -86,7 +90,7 @@ class App:
         await _send(answer, call, send, fault, receive)
 
     def _answer(self, call: Call, body: bytes, *, whole: bool) -> Answer:
-        is_json = _is_json(call.path)
+        is_json = _is_json(call)
         try:
             try:
                 with self._engine.lock:
@@ -120,11 +124,11 @@ class App:
             return self._json.session(session, call, body, whole=whole)
         if not whole:
             raise Failure(400, "invalid", "The body ended early.")
-        if call.path == "/token":
+        if call.bucket is None and call.path == "/token":
             return self._token(body)
-        if call.path.endswith(":signBlob"):
+        if call.bucket is None and call.path.endswith(":signBlob"):
             return self._sign_blob(call, body)
-        return self._json.handle(call, body) if _is_json(call.path) else self._xml.handle(call, body)
+        return self._json.handle(call, body) if _is_json(call) else self._xml.handle(call, body)
 
     def _session(self, call: Call) -> Session | None:
         """The session whose URI this is."""
@@ -143,10 +147,11 @@ class App:
         self._identity.check_token(call.header("authorization"))
         email = call.path.removesuffix(":signBlob").rpartition("/")[2].replace("%40", "@")
         try:
-            payload = str(json.loads(body)["payload"])
-        except (ValueError, KeyError, TypeError) as error:
+            said = json.loads(body)
+            payload, delegates = str(said["payload"]), said.get("delegates", [])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Failure(400, "invalid", "payload is missing") from error
-        return _as_json(self._identity.sign_blob(email, payload))
+        return _as_json(self._identity.sign_blob(email, payload, delegates))
 
     # --- CORS: https://cloud.google.com/storage/docs/cross-origin ---
 
@@ -164,7 +169,7 @@ class App:
                         answer.headers["access-control-allow-methods"] = "PUT, POST, DELETE"
                         answer.headers["access-control-allow-headers"] = asked or "*"
                 return
-            rules = [] if _is_json(call.path) else self._engine.bucket(split(call.path)[0]).cors
+            rules = [] if _is_json(call) else self._engine.bucket(place(call)[0]).cors
         except Failure:
             return
         for rule in rules:
@@ -201,21 +206,25 @@ def _texts(value: object) -> list[str]:
     return [str(item) for item in value] if isinstance(value, list | tuple) else []
 
 
-def _is_json(path: str) -> bool:
-    return path.startswith(_JSON_PATHS)
+def _is_json(call: Call) -> bool:
+    return call.bucket is None and call.path.startswith(_JSON_PATHS)
 
 
 def _as_json(value: object) -> Answer:
     return Answer(200, {"content-type": "application/json; charset=UTF-8"}, json.dumps(value).encode())
 
 
-def _call(scope: Scope) -> Call:
+def _call(scope: Scope, bound: Mapping[str, str]) -> Call:
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    headers = [(name.decode("latin-1").lower(), _text(value)) for name, value in scope["headers"]]
+    host = dict(headers).get("host", "").partition(":")[0].lower()
+    named = (host.removesuffix(f".{suffix}") for suffix in _HOSTS if host.endswith(f".{suffix}"))
     return Call(
         scope["method"],
         raw.partition(b"?")[0].decode("ascii", "replace"),
         parse_qsl(scope["query_string"].decode("ascii", "replace"), keep_blank_values=True),
-        [(name.decode("latin-1").lower(), _text(value)) for name, value in scope["headers"]],
+        headers,
+        bound.get(host) or next(named, None),
     )
 
 

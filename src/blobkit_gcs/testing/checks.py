@@ -20,6 +20,7 @@ class Checks:
     preconditions: bool = True
     md5: bool = True
     crc32c: bool = True
+    content_sha256: bool = True
     form_expiry: bool = True
     form_size: bool = True
     form_conditions: bool = True

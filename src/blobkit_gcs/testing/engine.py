@@ -18,7 +18,7 @@ import google_crc32c
 
 from blobkit_gcs.testing.failures import Failure
 
-__all__ = ["Bucket", "Engine", "Listener", "Preconditions", "Properties", "Stored", "checksums"]
+__all__ = ["Bucket", "Engine", "Listener", "Preconditions", "Properties", "Stored", "crc32c_of", "md5_of"]
 
 _FIRST: Final = 1_700_000_000_000_000  # generations look like microseconds, and must not be read so
 
@@ -113,10 +113,14 @@ class Bucket:
     noncurrent: dict[str, list[Stored]] = field(default_factory=dict)
 
 
-def checksums(data: bytes) -> tuple[str, str]:
-    """MD5 and CRC32C, base64."""
-    md5 = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
-    return md5, base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
+def md5_of(data: bytes) -> str:
+    """MD5, base64."""
+    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+
+
+def crc32c_of(data: bytes) -> str:
+    """CRC32C, big-endian, base64."""
+    return base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
 
 
 Listener = Callable[[str, Stored, Mapping[str, str]], None]
@@ -172,15 +176,16 @@ class Engine:
         properties: Properties,
         conditions: Preconditions,
         components: int | None = None,
+        sums: tuple[str | None, str] | None = None,
     ) -> Stored:
-        """Store. Raises 400, 404, 412."""
+        """Store. ``sums``: MD5 and CRC32C of the data, where they are known already. Raises 400, 404, 412."""
         if not 1 <= len(key.encode()) <= 1024:
             raise Failure(400, "invalid", "The maximum object length is 1024 characters.", xml_code="KeyTooLongError")
         with self.lock:
             home = self.bucket(bucket)
             before = home.live.get(key)
             conditions.check(before)
-            md5, crc32c = checksums(data)
+            md5, crc32c = sums or (md5_of(data) if components is None else None, crc32c_of(data))
             now = datetime.now(UTC)
             stored = Stored(
                 bucket,
@@ -189,7 +194,7 @@ class Engine:
                 properties,
                 next(self._generations),
                 now,
-                md5 if components is None else None,
+                md5,
                 crc32c,
                 updated=now,
                 components=components,

@@ -11,7 +11,7 @@ import binascii
 import hmac
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Final
@@ -138,9 +138,11 @@ class Identity:
 
     # --- signBlob ---
 
-    def sign_blob(self, email: str, payload: str) -> dict[str, str]:
+    def sign_blob(self, email: str, payload: str, delegates: Sequence[str] = ()) -> dict[str, str]:
         """Sign with the key that the account's holder never sees. Raises 403, 404, 400."""
         self.sign_requests += 1
+        if not all(isinstance(name, str) and name.startswith("projects/-/serviceAccounts/") for name in delegates):
+            raise Failure(400, "invalid", "delegates are projects/-/serviceAccounts/NAME")
         if email != self.account.email:
             raise Failure(404, "notFound", f"Unknown service account: {email}")
         if not self.may_sign_blob:

@@ -13,9 +13,9 @@ from itertools import islice
 from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from blobkit_gcs.testing.answers import META, Answer, content, number
+from blobkit_gcs.testing.answers import META, Answer, content, made, number
 from blobkit_gcs.testing.checks import Checks
-from blobkit_gcs.testing.engine import Bucket, Engine, Preconditions, Properties, Stored, checksums
+from blobkit_gcs.testing.engine import Bucket, Engine, Preconditions, Properties, Stored, crc32c_of, md5_of
 from blobkit_gcs.testing.failures import Failure
 from blobkit_gcs.testing.identity import Identity
 from blobkit_gcs.testing.resumable import Session, Sessions, Start
@@ -192,7 +192,9 @@ class JsonApi:
         else:
             given = _loaded(body)
             properties = _properties(given) if any(name in given for name in _FIELDS) else stored.properties
-            copy = self._engine.put(*target, stored.data, properties, self._conditions(call), stored.components)
+            sums = stored.md5, stored.crc32c
+            conditions = self._conditions(call)
+            copy = self._engine.put(*target, stored.data, properties, conditions, stored.components, sums)
             described |= {
                 "done": True,
                 "totalBytesRewritten": str(stored.size),
@@ -219,9 +221,9 @@ class JsonApi:
         return self._answer(self._engine.put(bucket, key, data, _properties(described), self._conditions(call)))
 
     def _digests(self, described: Mapping[str, object], data: bytes) -> None:
-        md5, crc32c = checksums(data)
-        wrong = (self._checks.md5 and described.get("md5Hash") not in (None, md5)) or (
-            self._checks.crc32c and described.get("crc32c") not in (None, crc32c)
+        md5, crc32c = described.get("md5Hash"), described.get("crc32c")
+        wrong = (self._checks.md5 and md5 is not None and md5 != md5_of(data)) or (
+            self._checks.crc32c and crc32c is not None and crc32c != crc32c_of(data)
         )
         if wrong:
             raise Failure(400, "invalid", "Provided hash does not match the content.")
@@ -256,7 +258,7 @@ class JsonApi:
         added = {name.removeprefix(META): value for name, value in call.headers if name.startswith(META)}
         done = self._sessions.receive(session, call.header("content-range"), body, added, whole=whole)
         if done is not None:
-            return self._answer(done)
+            return made(done) if session.start.xml else self._answer(done)
         headers = {} if session.range is None else {"range": session.range}
         if (call.header("x-guploader-no-308") or "").lower() == "yes":
             return Answer(200, {**headers, "x-http-status-code-override": "308"})

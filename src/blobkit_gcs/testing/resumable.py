@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from blobkit_gcs.testing.checks import Checks
-from blobkit_gcs.testing.engine import Engine, Preconditions, Properties, Stored, checksums
+from blobkit_gcs.testing.engine import Engine, Preconditions, Properties, Stored, crc32c_of, md5_of
 from blobkit_gcs.testing.failures import Failure
 
 __all__ = ["Session", "Sessions", "Start"]
@@ -32,6 +32,7 @@ class Start:
         bounds: x-goog-content-length-range: least and most bytes.
         md5, crc32c: Base64, compared at the end.
         origin: Of the browser that will use it; without one, browsers get no CORS headers.
+        xml: Started through the XML API, which answers in headers.
     """
 
     bucket: str
@@ -43,6 +44,7 @@ class Start:
     md5: str | None = None
     crc32c: str | None = None
     origin: str | None = None
+    xml: bool = False
 
 
 @dataclass(slots=True)
@@ -157,14 +159,15 @@ class Sessions:
             raise Failure(400, "invalid", f"the session was started for {start.size} bytes")
         if self._checks.content_length_range and start.bounds and not start.bounds[0] <= len(data) <= start.bounds[1]:
             raise Failure(400, "invalid", "Your proposed upload is of another size.", xml_code="EntityTooLarge")
-        md5, crc32c = checksums(data)
+        md5, crc32c = md5_of(data), crc32c_of(data)
         if self._checks.md5 and start.md5 not in (None, md5):
             raise Failure(400, "invalid", "Provided MD5 hash does not match", xml_code="BadDigest")
         if self._checks.crc32c and start.crc32c not in (None, crc32c):
-            raise Failure(400, "invalid", "Provided CRC32C does not match", xml_code="BadDigest")
+            raise Failure(400, "invalid", "Provided CRC32C hash does not match", xml_code="BadDigest")
         properties = replace(start.properties, metadata={**start.properties.metadata, **added})
         conditions = start.conditions if self._checks.session_preconditions else Preconditions()
-        session.done = self._engine.put(start.bucket, start.key, data, properties, conditions)
+        sums = md5, crc32c
+        session.done = self._engine.put(start.bucket, start.key, data, properties, conditions, sums=sums)
         session.data.clear()
         return session.done
 

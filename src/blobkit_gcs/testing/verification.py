@@ -34,12 +34,17 @@ _FORM_ONLY: Final = frozenset({"policy", "x-goog-signature", "file", "bucket"})
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What arrived: the path as it stood in the request line, query pairs decoded, header names in lower case."""
+    """What arrived: the path as it stood in the request line, query pairs decoded, header names in lower case.
+
+    Attributes:
+        bucket: The bucket that the host names, where it does; else the path does.
+    """
 
     method: str
     path: str
     query: Sequence[tuple[str, str]]
     headers: Sequence[tuple[str, str]]
+    bucket: str | None = None
 
     def header(self, name: str) -> str | None:
         """The value of one header."""
@@ -94,16 +99,17 @@ class Verifier:
             raise Failure(400, "invalid", "host must be signed", xml_code="MalformedSecurityHeader")
         headers: list[tuple[str, str]] = []
         for name in signed:
-            value = call.header(name)
-            if value is None and self._checks.signed_headers:
+            values = [
+                value for found, value in call.headers if found == name
+            ]  # all: one that is sent twice counts twice
+            if not values and self._checks.signed_headers:
                 raise Failure(
                     400,
                     "invalid",
                     f"Header was included in signedheaders, but not in the request: {name}",
                     xml_code="MalformedSecurityHeader",
                 )
-            if value is not None:
-                headers.append((name, value))
+            headers += [(name, value) for value in values]
         for name, _ in call.headers:
             if name.startswith("x-goog-") and name not in signed and self._checks.unsigned_headers:
                 raise Failure(

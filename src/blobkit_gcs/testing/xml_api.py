@@ -1,9 +1,11 @@
-"""The XML API, path style: ``/BUCKET/KEY``. https://cloud.google.com/storage/docs/xml-api/overview."""
+"""The XML API, on hosts of either kind: ``/BUCKET/KEY``, or ``/KEY`` where the host names the bucket.
+
+https://cloud.google.com/storage/docs/xml-api/overview
+"""
 
 from __future__ import annotations
 
 import hashlib
-from base64 import b64encode
 from collections.abc import Callable
 from datetime import datetime
 from email.message import Message
@@ -11,16 +13,16 @@ from email.parser import BytesHeaderParser
 from typing import Final
 from urllib.parse import quote, unquote
 
-from blobkit_gcs.testing.answers import Answer, content, header_conditions, header_properties, number
+from blobkit_gcs.testing.answers import Answer, content, header_conditions, header_properties, made, number
 from blobkit_gcs.testing.checks import Checks
-from blobkit_gcs.testing.engine import Engine, Preconditions, Properties, checksums
+from blobkit_gcs.testing.engine import Engine, Preconditions, Properties, crc32c_of, md5_of
 from blobkit_gcs.testing.failures import Failure
 from blobkit_gcs.testing.identity import Identity
 from blobkit_gcs.testing.multipart import Multipart
 from blobkit_gcs.testing.resumable import Sessions, Start
 from blobkit_gcs.testing.verification import Call, Verifier
 
-__all__ = ["XmlApi", "split"]
+__all__ = ["XmlApi", "place"]
 
 _OVERRIDES: Final = {
     "response-content-disposition": "content-disposition",
@@ -35,9 +37,11 @@ _FORM_FIELDS: Final = {
 }
 
 
-def split(path: str) -> tuple[str, str]:
-    """Bucket and key of a path as it stood in the request line. Raises 400."""
-    bucket, _, key = path.removeprefix("/").partition("/")
+def place(call: Call) -> tuple[str, str]:
+    """Bucket and key of a request. Raises 400."""
+    bucket, key = call.bucket, call.path.removeprefix("/")
+    if bucket is None:
+        bucket, _, key = key.partition("/")
     try:
         return unquote(bucket, errors="strict"), unquote(key, errors="strict")
     except UnicodeDecodeError as error:
@@ -68,7 +72,7 @@ class XmlApi:
 
     def handle(self, call: Call, body: bytes) -> Answer:
         """One request. Raises Failure."""
-        bucket, key = split(call.path)
+        bucket, key = place(call)
         if call.method == "POST" and not key and not call.query:
             return self._form(bucket, call, body)
         self._authorise(call)
@@ -107,18 +111,7 @@ class XmlApi:
         self._check_size(call, len(body))
         self._check_digests(call, body)
         conditions = header_conditions(call) if self._checks.preconditions else Preconditions()
-        stored = self._engine.put(bucket, key, body, header_properties(call), conditions)
-        hashes = f"crc32c={stored.crc32c},md5={stored.md5}"
-        return Answer(
-            200,
-            {
-                "etag": f'"{stored.xml_etag}"',
-                "x-goog-generation": str(stored.generation),
-                "x-goog-metageneration": "1",
-                "x-goog-hash": hashes,
-                "x-goog-stored-content-length": str(stored.size),
-            },
-        )
+        return made(self._engine.put(bucket, key, body, header_properties(call), conditions))
 
     def _delete(self, call: Call, bucket: str, key: str, body: bytes) -> Answer:
         conditions = header_conditions(call) if self._checks.preconditions else Preconditions()
@@ -132,14 +125,16 @@ class XmlApi:
             raise Failure(400, "invalid", "Your proposed upload is of another size.", xml_code=code)
 
     def _check_digests(self, call: Call, body: bytes) -> None:
-        md5, crc32c = checksums(body)
+        said = call.header("x-goog-content-sha256")
+        if said is not None and self._checks.content_sha256 and said != hashlib.sha256(body).hexdigest():
+            raise Failure(400, "invalid", "The sha256 is of other content.", xml_code="XAmzContentSHA256Mismatch")
         given = [
             part.strip().partition("=")[::2] for part in (call.header("x-goog-hash") or "").split(",") if part.strip()
         ]
         wanted = [("md5", value)] if (value := call.header("content-md5")) else []
         for name, value in [*wanted, *given]:
-            wrong = (name == "md5" and self._checks.md5 and value != md5) or (
-                name == "crc32c" and self._checks.crc32c and value != crc32c
+            wrong = (name == "md5" and self._checks.md5 and value != md5_of(body)) or (
+                name == "crc32c" and self._checks.crc32c and value != crc32c_of(body)
             )
             if wrong:
                 raise Failure(
@@ -158,6 +153,7 @@ class XmlApi:
                 header_conditions(call),
                 bounds=_bounds(call),
                 origin=call.header("origin"),
+                xml=True,
             )
         )
         where = f"{self._endpoint}/{quote(bucket)}/{quote(key, safe='/~')}?upload_id={session.id}"
@@ -173,8 +169,7 @@ class XmlApi:
             self._check_size(call, len(body))
             self._check_digests(call, body)
             etag = self._multipart.put_part(upload, call.parameter("partNumber") or "", body)
-            md5 = b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
-            return Answer(200, {"etag": etag, "x-goog-hash": f"crc32c={checksums(body)[1]},md5={md5}"})
+            return Answer(200, {"etag": etag, "x-goog-hash": f"crc32c={crc32c_of(body)}"})
         if call.method == "POST":
             stored, result = self._multipart.complete(upload, body)
             return Answer(
@@ -200,7 +195,7 @@ class XmlApi:
         if not key or file is None:
             raise Failure(400, "invalid", "The form needs a key and a file.", xml_code="InvalidArgument")
         self._verifier.form(bucket, fields, len(file), self._now())
-        if (md5 := lower.get("content-md5")) is not None and self._checks.md5 and md5 != checksums(file)[0]:
+        if (md5 := lower.get("content-md5")) is not None and self._checks.md5 and md5 != md5_of(file):
             raise Failure(400, "invalid", "The md5 you specified did not match what we received.", xml_code="BadDigest")
         values = {name: lower[field] for field, name in _FORM_FIELDS.items() if field in lower}
         properties = Properties(

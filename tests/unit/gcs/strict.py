@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from google.oauth2 import service_account
 from blobkit_gcs.testing import Checks, StrictGcs
 
 BUCKET: Final = "media"
+TRUST: Final = ssl.create_default_context()  # reading the certificates takes longer than most tests
 EXPIRES: Final = timedelta(minutes=5)
 
 
@@ -29,7 +31,7 @@ class Strict:
             credentials=self.credentials, project="strict-project", client_options={"api_endpoint": server.endpoint}
         )
         self.bucket: Any = self.client.bucket(BUCKET)
-        self.http = httpx.Client(timeout=20)
+        self.http = httpx.Client(timeout=20, verify=TRUST)
 
     def url(
         self,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import timedelta
 
+import httpx
 import pytest
 from google.auth import jwt as google_jwt
 from tests.unit.gcs.strict import BUCKET, Strict, strict
@@ -49,6 +51,12 @@ def signed_headers(gcs: Strict) -> None:
     assert answer.status_code == 400
     assert "MalformedSecurityHeader" in answer.text
 
+    headers = {"content-type": "text/plain"}
+    url = gcs.url("PUT", "k", headers=headers)
+    twice = httpx.Headers([("content-type", "text/plain"), ("content-type", "text/html")])
+    assert gcs.http.put(url, content=b"x", headers=twice).status_code == 403
+    assert gcs.http.put(url, content=b"x", headers=headers).status_code == 200
+
 
 def unsigned_headers(gcs: Strict) -> None:
     assert gcs.http.put(gcs.url("PUT", "k"), content=b"x", headers={"x-goog-meta-a": "b"}).status_code == 400
@@ -76,6 +84,12 @@ def md5(gcs: Strict) -> None:
 def crc32c(gcs: Strict) -> None:
     headers = {"x-goog-hash": "crc32c=AAAAAA=="}
     assert gcs.http.put(gcs.url("PUT", "k", headers=headers), content=b"abc", headers=headers).status_code == 400
+
+
+def content_sha256(gcs: Strict) -> None:
+    headers = {"x-goog-content-sha256": hashlib.sha256(b"abc").hexdigest()}
+    assert gcs.http.put(gcs.url("PUT", "k", headers=headers), content=b"abd", headers=headers).status_code == 400
+    assert gcs.http.put(gcs.url("PUT", "k", headers=headers), content=b"abc", headers=headers).status_code == 200
 
 
 def form_expiry(gcs: Strict) -> None:
@@ -169,8 +183,8 @@ LAWS: dict[str, Callable[[Strict], None]] = {
     law.__name__: law
     for law in (
         signature, expiry, not_before, signed_headers, unsigned_headers, content_length_range, preconditions, md5, crc32c,
-        form_expiry, form_size, form_conditions, form_fields, token, session_size, session_gap, session_alignment,
-        session_preconditions, part_size, part_etag, part_order, multipart_preconditions,
+        content_sha256, form_expiry, form_size, form_conditions, form_fields, token, session_size, session_gap,
+        session_alignment, session_preconditions, part_size, part_etag, part_order, multipart_preconditions,
     )
 }  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import random
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from google.api_core.exceptions import Forbidden, NotFound, PreconditionFailed, 
 from google.auth.transport.requests import AuthorizedSession
 from tests.unit.gcs.strict import BUCKET, Strict, strict
 
+import blobkit
 from blobkit_gcs.testing import Fault
 
 KIB256 = 256 * 1024
@@ -260,6 +262,51 @@ def test_a_signed_start_opens_a_session(gcs: Strict) -> None:
     assert stored.properties.content_type == "video/mp4"
 
 
+def test_a_session_of_the_xml_api_answers_in_headers_and_keeps_what_was_signed(gcs: Strict) -> None:
+    headers = {"x-goog-resumable": "start", "x-goog-content-length-range": "3,4", "x-goog-if-generation-match": "0"}
+
+    def start() -> str:
+        answer = gcs.http.post(gcs.url("POST", "s7", headers=headers), headers=headers)
+        assert answer.status_code == 201
+        return str(answer.headers["location"])
+
+    for data in (b"ab", b"abcde"):
+        assert gcs.http.put(start(), content=data).status_code == 400
+    second = start()
+    done = gcs.http.put(uri := start(), content=b"abc")
+    stored = gcs.server.find(BUCKET, "s7")
+    assert stored is not None
+    assert (done.status_code, done.content, done.headers["x-goog-generation"]) == (200, b"", str(stored.generation))
+    again = gcs.http.put(uri, headers={"content-range": "bytes */*"})
+    assert (again.status_code, again.headers["etag"]) == (200, f'"{stored.xml_etag}"')
+    assert gcs.http.put(second, content=b"abc").status_code == 412
+
+
+@pytest.mark.parametrize("xml", [False, True])
+def test_bytes_that_are_there_already_are_ignored_and_a_gap_is_refused(gcs: Strict, xml: bool) -> None:
+    data = random.Random(4).randbytes(3 * KIB256 + 7)
+    if xml:
+        headers = {"x-goog-resumable": "start"}
+        uri = gcs.http.post(gcs.url("POST", "overlap", headers=headers), headers=headers).headers["location"]
+    else:
+        uri = gcs.session("overlap")
+
+    def put(start: int, end: int, total: str = "*") -> httpx.Response:
+        return gcs.http.put(uri, content=data[start:end], headers={"content-range": f"bytes {start}-{end - 1}/{total}"})
+
+    assert put(0, 2 * KIB256).headers["range"] == f"bytes=0-{2 * KIB256 - 1}"
+    assert (put(0, KIB256).status_code, put(0, KIB256).headers["range"]) == (308, f"bytes=0-{2 * KIB256 - 1}")
+    assert put(KIB256, 3 * KIB256).headers["range"] == f"bytes=0-{3 * KIB256 - 1}"
+    changed = gcs.http.put(uri, content=bytes(KIB256), headers={"content-range": f"bytes 0-{KIB256 - 1}/*"})
+    assert changed.status_code == 308
+    assert put(3 * KIB256 + 1, len(data), str(len(data))).status_code == 503
+    assert put(2 * KIB256, len(data), str(len(data))).status_code == 200
+    assert put(0, KIB256).status_code == 200
+    stored = gcs.server.find(BUCKET, "overlap")
+    assert stored is not None
+    assert stored.data == data
+
+
 # --- multipart ---
 
 
@@ -397,6 +444,10 @@ def test_changes_are_told_as_pushes() -> None:
         gcs.bucket.blob("n").delete()
         stop()
         blob.upload_from_string(b"3")
+        parsed = [event for body in told for event in blobkit.parse_events(body)]
+        assert [(event.key, event.version) for event in parsed] == [
+            ("n", body["message"]["attributes"]["objectGeneration"]) for body in told
+        ]
         attributes = [body["message"]["attributes"] for body in told]
         assert [item["eventType"] for item in attributes] == [
             "OBJECT_FINALIZE",
