@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
@@ -112,8 +113,11 @@ def read_config(config: StoreConfig, env: Mapping[str, str]) -> S3Config:
     dual_stack, fips = config.flag("dual_stack"), config.flag("fips")
     if endpoint is not None and (dual_stack or fips):
         raise ConfigError("dual_stack and fips choose among AWS's own endpoints", hint="leave endpoint out")
-    if endpoint is not None and arn is not None:
-        raise ConfigError("an access point has its own host", hint="leave endpoint out")
+    public = config.text("public_endpoint")
+    if arn is not None and (endpoint is not None or public is not None):
+        raise ConfigError("an access point has its own host", hint="leave endpoint and public_endpoint out")
+    if public is not None:
+        _check_public(public, profile)
     style = _style(config.text("addressing"))
     return S3Config(
         bucket=bucket,
@@ -147,6 +151,20 @@ def _profile(name: str | None, endpoint: str | None) -> Profile:
     return PROFILES["aws" if host.endswith((".amazonaws.com", ".amazonaws.com.cn")) else "custom"]
 
 
+def _check_public(endpoint: str, profile: Profile) -> None:
+    """Refuse a host where the service is known not to check signatures: a CDN in front of it, a domain of its own."""
+    try:
+        host = urlsplit(endpoint).hostname or ""
+    except ValueError as error:
+        raise ConfigError(f"not an endpoint: {endpoint!r}") from error
+    wrong = profile.never_signed_at is not None and host.endswith(profile.never_signed_at)
+    if wrong or not host.endswith(profile.signed_at):
+        raise ConfigError(
+            f"profile={profile.name} does not take signed requests at {host}",
+            hint=f"a host that ends in {profile.signed_at}",
+        )
+
+
 def _style(text: str | None) -> Style | None:
     return "virtual" if text == "virtual" else "path" if text == "path" else None
 
@@ -176,7 +194,20 @@ def _static(config: StoreConfig, env: Mapping[str, str]) -> Credentials | None:
     key, value = env.get("AWS_ACCESS_KEY_ID"), env.get("AWS_SECRET_ACCESS_KEY")
     if bool(key) != bool(value):
         raise CredentialsMissing("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together")
-    return Credentials(key, value, env.get("AWS_SESSION_TOKEN") or None) if key and value else None
+    if not key or not value:
+        return None
+    return Credentials(key, value, env.get("AWS_SESSION_TOKEN") or None, _ends(env.get("AWS_CREDENTIAL_EXPIRATION")))
+
+
+def _ends(text: str | None) -> int | None:
+    """When the keys of the environment end (ISO 8601), seconds since the epoch; None when it does not say."""
+    if not text:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(f"AWS_CREDENTIAL_EXPIRATION is not a time: {text!r}", hint="2026-01-31T12:00:00Z") from error
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
 
 
 def _headers(config: StoreConfig) -> dict[str, str]:

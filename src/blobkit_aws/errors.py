@@ -26,6 +26,7 @@ from blobkit.errors import (
     InvalidKey,
     ObjectLocked,
     PermissionDenied,
+    PluginMissing,
     PreconditionFailed,
     SessionNotFound,
     SigningUnavailable,
@@ -38,7 +39,7 @@ from blobkit.errors import (
 if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError, ClientError
 
-__all__ = ["classify", "code_of"]
+__all__ = ["already_exists", "classify", "code_of", "retried"]
 
 
 class _Row(NamedTuple):
@@ -155,6 +156,7 @@ _LOCAL: Final[dict[str, _Row]] = {
     "ConnectionError": _Row(ConnectionFailed),
     "ResponseStreamingError": _Row(ConnectionFailed),
     "IncompleteReadError": _Row(ConnectionFailed),
+    "MissingDependencyException": _Row(PluginMissing, 'pip install "boto3[crt]"'),
     "HTTPClientError": _Row(ConnectionFailed),
 }
 
@@ -163,6 +165,11 @@ def code_of(error: Exception) -> str:
     """The provider's code of an SDK error, or its status as text; empty for other exceptions."""
     response = getattr(error, "response", None)
     return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
+
+
+def retried(error: ClientError) -> bool:
+    """Whether the SDK had sent the request before: the first answer may have been lost."""
+    return int(error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0)) > 0
 
 
 def classify(error: Exception) -> Classified | None:

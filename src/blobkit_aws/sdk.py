@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import os
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from blobkit.config import OpenContext
 from blobkit.errors import InvalidArgument, PluginMissing
@@ -31,6 +34,7 @@ class Sdk:
         self._session: botocore.session.Session | None = None
         self._client: S3Client | None = None
         self._keys: Keys | None = None
+        self._pid = 0
         if config.kind == "express":
             self._keys = ExpressKeys(lambda: self.client, config.bucket)
         elif config.static is not None:
@@ -68,11 +72,12 @@ class Sdk:
     def client(self) -> S3Client:
         """The client."""
         made = self._client
-        if made is not None:
+        if made is not None and self._pid == os.getpid():
             return made
         with self._lock:
-            if self._client is None:
+            if self._client is None or self._pid != os.getpid():  # a forked process must not share connections
                 self._client = self._make()
+                self._pid = os.getpid()
             return self._client
 
     def _make(self) -> S3Client:
@@ -84,7 +89,7 @@ class Sdk:
             raise PluginMissing("S3 needs boto3", hint='pip install "blobkit[aws]"') from error
         seconds = context.timeout.total_seconds()
         style = config.style or ("path" if config.address.base != "/" else "virtual")
-        return boto3.session.Session(botocore_session=session).client(
+        client = boto3.session.Session(botocore_session=session).client(
             "s3",
             region_name=config.region,
             endpoint_url=config.endpoint,
@@ -105,12 +110,25 @@ class Sdk:
                 user_agent_extra="blobkit",
             ),
         )
+        if config.profile.multi_delete == "md5":
+            client.meta.events.register("before-call.s3.DeleteObjects", _content_md5)
+        return client
 
     def close(self) -> None:
         """Close the client's connections."""
         with self._lock:
             if self._client is not None:
                 self._client.close()
+
+
+def _content_md5(params: dict[str, Any], **_: object) -> None:
+    """Content-MD5 in place of the checksum that the SDK would add, for services that know only the former.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html: one of the two is required.
+    """
+    digest = hashlib.md5(params["body"], usedforsecurity=False).digest()
+    params["headers"]["Content-MD5"] = base64.b64encode(digest).decode("ascii")
+    params["context"].get("checksum", {}).pop("request_algorithm", None)
 
 
 def client_of(store: Store) -> S3Client:
