@@ -156,6 +156,8 @@ def _refresh(found: botocore.credentials.Credentials) -> None:
 
 def _frozen(found: botocore.credentials.Credentials) -> Credentials:
     frozen = found.get_frozen_credentials()
+    if not frozen.access_key or not frozen.secret_key:
+        raise CredentialsMissing("the source of the AWS credentials gives half of a key pair", provider="s3")
     ends: datetime | None = getattr(found, "_expiry_time", None)
     return Credentials(
         frozen.access_key, frozen.secret_key, frozen.token, None if ends is None else int(ends.timestamp())

@@ -17,7 +17,7 @@ from blobkit_aws.signing.encoding import encode_key, encode_query
 from blobkit_aws.signing.sigv4 import Credentials, signed_headers
 from blobkit_aws.signing.sigv4a import AsymmetricSigner, derive_private_key, string_to_sign
 
-HOST = "mfzwi23gnjvgw.accesspoint.s3-global.amazonaws.com"
+HOST = "mfzwi23gnjvgw.mrap.accesspoint.s3-global.amazonaws.com"
 SUITE = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
 
 
