@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from blobkit.config import Kind, Option, StoreConfig
 from blobkit.errors import ConfigError, CredentialsMissing
-from blobkit_aws.profiles import EXPRESS, MULTI_REGION, PROFILES, Profile
+from blobkit_aws.profiles import ACCESS_POINT, EXPRESS, MULTI_REGION, PROFILES, Profile
 from blobkit_aws.signing.endpoints import (
     Address,
     Style,
@@ -110,6 +110,8 @@ def read_config(config: StoreConfig, env: Mapping[str, str]) -> S3Config:
         kind = "express"
     if kind != "s3":
         profile = EXPRESS if kind == "express" else MULTI_REGION
+    elif arn is not None:
+        profile = ACCESS_POINT
     dual_stack, fips = config.flag("dual_stack"), config.flag("fips")
     if endpoint is not None and (dual_stack or fips):
         raise ConfigError("dual_stack and fips choose among AWS's own endpoints", hint="leave endpoint out")

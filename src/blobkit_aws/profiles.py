@@ -145,6 +145,10 @@ EXPRESS: Final = replace(
 )
 """AWS's directory buckets."""
 
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-points-service-api-support.html does not name POST Object
+ACCESS_POINT: Final = replace(_AWS, form=None, form_checksums=None)
+"""AWS's access points of one region."""
+
 # Multi-Region Access Points: https://docs.aws.amazon.com/AmazonS3/latest/userguide/MrapOperations.html
 MULTI_REGION: Final = replace(_AWS, form=False, form_checksums=_NONE, copy=None, copy_if_absent=None)
 """AWS's Multi-Region Access Points."""
