@@ -15,7 +15,15 @@ from botocore.endpoint_provider import EndpointProvider
 from botocore.exceptions import EndpointProviderError
 
 from blobkit.errors import ConfigError
-from blobkit_aws.signing.endpoints import Address, Style, at_endpoint, aws_address, express_zone, is_host_name, parse_arn
+from blobkit_aws.signing.endpoints import (
+    Address,
+    Style,
+    at_endpoint,
+    aws_address,
+    express_zone,
+    is_host_name,
+    parse_arn,
+)
 
 ACCOUNT: Final = "123456789012"
 ALIAS: Final = "mfzwi23gnjvgw.mrap"

@@ -130,9 +130,7 @@ PARAMS: Final = {
 
 @settings(max_examples=800)
 @given(sites, st.booleans(), keys, specs, lives)
-def test_an_upload_is_boto3s_byte_for_byte(
-    site: str, token: bool, key: str, spec: dict[str, Any], life: int
-) -> None:
+def test_an_upload_is_boto3s_byte_for_byte(site: str, token: bool, key: str, spec: dict[str, Any], life: int) -> None:
     ours = store(site, token=token).sign_upload(key, expires_in=timedelta(seconds=life), **spec)
     params = {PARAMS[name]: value for name, value in spec.items()}
     assert ours.method == "PUT"
