@@ -19,7 +19,6 @@ from blobkit.errors import (
     ClockSkew,
     ConfigError,
     ConnectionFailed,
-    ConstraintViolated,
     CredentialsExpired,
     CredentialsMissing,
     InvalidArgument,
@@ -76,7 +75,7 @@ _CODES: Final[dict[str, _Row]] = {
         PreconditionFailed, "another request for this key was under way: start over, in a new session if it was one"
     ),
     "OperationAborted": _Row(Unavailable, "a conflicting operation is under way"),
-    "EntityTooLarge": _Row(ConstraintViolated),
+    "EntityTooLarge": _Row(InvalidArgument, "more than the service takes in one request: start_upload()"),
     "EntityTooSmall": _Row(ChunkMismatch, "every part but the last has at least 5 MiB"),
     "InvalidPart": _Row(ChunkMismatch),
     "InvalidPartOrder": _Row(ChunkMismatch),

@@ -77,7 +77,9 @@ class Sdk:
         if made is not None and self._pid == os.getpid():
             return made
         with self._lock:
-            if self._client is None or self._pid != os.getpid():  # a forked process must not share connections
+            if self._client is None or self._pid != os.getpid():
+                if self._client is not None:  # forked: connections must not be shared, and boto3 extends a session once
+                    self._session = None
                 self._client = self._make()
                 self._pid = os.getpid()
             return self._client
