@@ -15,10 +15,11 @@ from blobkit.chunking import Chunk, ChunkLimits
 from blobkit.chunking import plan as plan_chunks
 from blobkit.errors import InvalidArgument, PreconditionFailed
 from blobkit.spec import GiB, MiB
+from blobkit_aws.describing import answered_at
 from blobkit_aws.errors import already_exists, code_of, retried
 from blobkit_aws.profiles import MAX_PART, MAX_PARTS, MIN_PART
 from blobkit_aws.sessions import abort_quietly
-from blobkit_aws.shaping import answered_at, blob_info
+from blobkit_aws.shaping import blob_info
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

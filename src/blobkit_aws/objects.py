@@ -16,13 +16,13 @@ from blobkit.blobs import BlobInfo, DeleteResult, Pin, Prefix
 from blobkit.errors import BlobkitError, ObjectLocked, PreconditionFailed
 from blobkit.spec import UploadSpec
 from blobkit_aws.config import S3Config
+from blobkit_aws.describing import described
 from blobkit_aws.errors import already_exists, classify, code_of
 from blobkit_aws.shaping import (
     Body,
     blob_info,
     check_body,
     checksum_params,
-    described,
     listed_info,
     own_params,
     pinned,

@@ -16,9 +16,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from blobkit.backend import HeldChunk, Received, SessionOrder, SessionState
 from blobkit.blobs import AbortResult, BlobInfo, PendingUpload
 from blobkit.errors import SessionNotFound
+from blobkit_aws.describing import described
 from blobkit_aws.errors import already_exists, code_of
 from blobkit_aws.profiles import Profile
-from blobkit_aws.shaping import decoded, described, stored_params
+from blobkit_aws.shaping import decoded, stored_params
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

@@ -30,7 +30,7 @@ def told(error: BlobkitError, code: str, status: int | None) -> None:
     assert error.hint, "nothing says what would help"
     if status is not None:
         assert error.request_id
-    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again)) == (type(error), str(error))
 
 
