@@ -29,6 +29,7 @@ if not ENDPOINT:
 
 KEYS: Final = {"aws_access_key_id": "testkey", "aws_secret_access_key": "testsecret"}
 BUCKET: Final = "temporary"
+REFUSED: Final = (400, 403)  # 400: a token that RGW cannot decrypt
 DATA: Final = b"moved with temporary keys"
 SEALING: Final = blobkit.Keyring.from_text("k:" + "aw" * 21 + "a=")
 
@@ -87,13 +88,13 @@ def altered(url: str) -> list[str]:
 def test_urls_of_temporary_keys_work_and_fail_without_their_token_or_with_another(store: Store) -> None:
     put = store.sign_upload("k", content_type="text/plain", expires_in=timedelta(minutes=5))
     for url in altered(put.url.reveal()):
-        assert send(put, url=url).status_code == 403
+        assert send(put, url=url).status_code in REFUSED
         assert not store.exists("k")
     assert send(put).status_code == 200
     get = store.sign_download("k", expires_in=timedelta(minutes=5))
     with httpx.Client(trust_env=False) as client:
         for url in altered(get.url.reveal()):
-            assert client.get(url).status_code == 403
+            assert client.get(url).status_code in REFUSED
         assert client.get(get.url.reveal()).content == DATA
 
 
@@ -113,7 +114,7 @@ def test_a_session_of_temporary_keys_is_completed(store: Store) -> None:
     (chunk,) = session.sign_chunks(expires_in=timedelta(minutes=5))
     with httpx.Client(trust_env=False) as client:
         for url in altered(chunk.url.reveal()):
-            assert client.put(url, content=DATA).status_code == 403
+            assert client.put(url, content=DATA).status_code in REFUSED
         assert session.status().received == ()
         assert client.put(chunk.url.reveal(), content=DATA).status_code == 200
     assert session.complete().size == len(DATA)
@@ -131,7 +132,7 @@ def test_a_clock_that_is_an_hour_behind_is_told(store: Store) -> None:
     late = datetime.now(UTC) - timedelta(hours=1)
     plain = {"s3v4": botocore.auth.S3SigV4Auth}
     with (
-        mock.patch.object(botocore.auth, "get_current_datetime", lambda **_: late),
+        mock.patch.object(botocore.auth, "get_current_datetime", return_value=late),
         mock.patch.dict(botocore.auth.AUTH_TYPE_MAPS, plain),
         pytest.raises(ClockSkew) as failure,
     ):

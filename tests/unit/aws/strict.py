@@ -7,650 +7,86 @@ It is a model for tests, not a store: everything is in memory, and of each opera
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import threading
-import time
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.message import Message
-from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
-from xml.etree import ElementTree
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 from xml.sax.saxutils import escape
 
-import botocore.auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
+from .strict_model import ACCESS, REGION, SECRET, Fault, Refusal, Seen, StrictS3, Version
+from .strict_operations import OPERATIONS, operation_of
+from .strict_rules import authorize
 
-__all__ = ["Fault", "Seen", "StrictS3", "strict"]
+__all__ = ["ACCESS", "REGION", "SECRET", "Fault", "Seen", "StrictS3", "Version", "strict"]
 
-REGION: Final = "eu-west-1"
-ACCESS, SECRET = "AKIASTRICT", "a secret of the tests"
-SKEW: Final = 900
-STORED: Final = (
-    "content-type", "cache-control", "content-disposition", "content-encoding", "x-amz-storage-class", "expires",
-    "x-amz-website-redirect-location", "content-language",
-)  # fmt: skip
-DIGESTS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
-    "content-md5": lambda data: hashlib.md5(data, usedforsecurity=False).digest(),
-    "x-amz-checksum-sha256": lambda data: hashlib.sha256(data).digest(),
-    "x-amz-checksum-sha1": lambda data: hashlib.sha1(data, usedforsecurity=False).digest(),
-    "x-amz-checksum-crc32": lambda data: zlib.crc32(data).to_bytes(4, "big"),
-}
+Reply = tuple[int, dict[str, str], bytes]
 
 
-@dataclass
-class Refusal(Exception):
-    """An answer that is an error."""
-
-    status: int
-    code: str
-    message: str = ""
-
-
-@dataclass
-class Seen:
-    """A request as it came."""
-
-    operation: str
-    method: str
-    path: str
-    query: dict[str, str]
-    headers: dict[str, str]
-    body: bytes = field(repr=False)
-
-
-@dataclass
-class Version:
-    """One version of an object, or a delete marker."""
-
-    id: str
-    data: bytes
-    headers: dict[str, str]
-    etag: str
-    modified: datetime
-    tags: str = ""
-    marker: bool = False
-    locked: bool = False
-
-
-@dataclass
-class Upload:
-    """A multipart upload."""
-
-    key: str
-    headers: dict[str, str]
-    tags: str
-    parts: dict[int, tuple[bytes, str]] = field(default_factory=dict)
-
-
-@dataclass
-class Fault:
-    """What goes wrong with the next request of an operation.
-
-    Attributes:
-        operation: As boto3 names it.
-        status, code: The error that is answered; status 200 gives it in the body of a success.
-        effect: Whether the request takes effect all the same.
-        lose: The connection is closed without an answer.
-        first: Called before anything else: another client that comes in between.
-        late: How often a part arrives after the upload was aborted.
-    """
-
-    operation: str
-    status: int = 0
-    code: str = ""
-    effect: bool = False
-    lose: bool = False
-    first: Callable[[], object] | None = None
-    skip: int = 0
-
-
-class StrictS3:
-    """One bucket, ``media`` by default, at :attr:`endpoint`."""
-
-    def __init__(self, *, versioned: bool = False, token: str | None = None) -> None:
-        self.versioned = versioned
-        self.token = token
-        self.endpoint = ""
-        self.objects: dict[str, list[Version]] = {}
-        self.uploads: dict[str, Upload] = {}
-        self.seen: list[Seen] = []
-        self.faults: list[Fault] = []
-        self.page = 1000
-        self.late_parts = 0
-        self.denied: set[str] = set()
-        self._ids = 0
-        self.lock = threading.RLock()
-
-    # --- what tests use ---
-
-    def operations(self) -> list[str]:
-        """What was asked, in order."""
-        return [seen.operation for seen in self.seen]
-
-    def last(self, operation: str) -> Seen:
-        """The last request of an operation."""
-        return [seen for seen in self.seen if seen.operation == operation][-1]
-
-    def current(self, key: str) -> Version | None:
-        """The object at a key now."""
-        versions = self.objects.get(key)
-        return None if not versions or versions[-1].marker else versions[-1]
-
-    def put(self, key: str, data: bytes, headers: Mapping[str, str] | None = None, tags: str = "") -> Version:
-        """Store an object as a client would."""
-        with self.lock:
-            self._ids += 1
-            made = Version(
-                id=f"v{self._ids}" if self.versioned else "null",
-                data=data,
-                headers={"content-type": "binary/octet-stream", **(headers or {})},
-                etag=hashlib.md5(data, usedforsecurity=False).hexdigest(),
-                modified=datetime.now(UTC).replace(microsecond=0),
-                tags=tags,
-            )
-            if not self.versioned:
-                self.objects[key] = []
-            self.objects.setdefault(key, []).append(made)
-            return made
-
-    # --- requests ---
-
-    def answer(self, seen: Seen) -> tuple[int, dict[str, str], bytes]:
-        """What is answered to a request; raises Refusal."""
-        authorize(self, seen)
-        if seen.operation in self.denied:
-            raise Refusal(403, "AccessDenied", "Access Denied")
-        if not seen.path.startswith("/media"):
-            raise Refusal(404, "NoSuchBucket", "The specified bucket does not exist")
-        with self.lock:
-            return OPERATIONS[seen.operation](self, seen)
-
-
-def operation_of(method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> str:
-    """The operation's name in boto3."""
-    key = path.removeprefix("/").partition("/")[2]
-    if not key:
-        if method == "POST":
-            return "DeleteObjects" if "delete" in query else "PostObject"
-        if "uploads" in query:
-            return "ListMultipartUploads"
-        return "ListObjectVersions" if "versions" in query else "ListObjectsV2"
-    copying = "x-amz-copy-source" in headers
-    if "uploadId" in query:
-        return {
-            "PUT": "UploadPartCopy" if copying else "UploadPart",
-            "GET": "ListParts",
-            "POST": "CompleteMultipartUpload",
-            "DELETE": "AbortMultipartUpload",
-        }[method]
-    if method == "POST":
-        return "CreateMultipartUpload"
-    if "tagging" in query:
-        return "GetObjectTagging"
-    if "retention" in query:
-        return "GetObjectRetention"
-    return {"PUT": "CopyObject" if copying else "PutObject", "GET": "GetObject", "HEAD": "HeadObject"}.get(
-        method, "DeleteObject"
-    )
-
-
-# --- who may ---------------------------------------------------------------------------------------------------------
-
-
-def authorize(server: StrictS3, seen: Seen) -> None:
-    """Raise Refusal for a request that S3 would refuse by its signature alone."""
-    if seen.operation == "PostObject":
-        return  # its policy is checked with its fields
-    if "X-Amz-Signature" in seen.query:
-        _presigned(server, seen)
-        return
-    authorization = seen.headers.get("authorization", "")
-    if not authorization:
+def answer(server: StrictS3, seen: Seen) -> Reply:
+    """What is answered to a request. Raises Refusal."""
+    authorize(server, seen)
+    if seen.operation in server.denied:
         raise Refusal(403, "AccessDenied", "Access Denied")
-    if f"Credential={ACCESS}/" not in authorization:
-        raise Refusal(403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.")
-    if f"/{REGION}/s3/" not in authorization:
-        raise Refusal(400, "AuthorizationHeaderMalformed", f"the region is wrong; expecting '{REGION}'")
-    if server.token is not None and seen.headers.get("x-amz-security-token") != server.token:
-        raise Refusal(400, "ExpiredToken", "The provided token has expired.")
-    if abs(_epoch(seen.headers["x-amz-date"]) - time.time()) > SKEW:
-        raise Refusal(
-            403, "RequestTimeTooSkewed", "The difference between the request time and the server's time is too large."
-        )
-
-
-def _epoch(stamp: str) -> float:
-    return datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
-
-
-def _presigned(server: StrictS3, seen: Seen) -> None:
-    query = dict(seen.query)
-    signature = query.pop("X-Amz-Signature")
-    start, lifetime = _epoch(query["X-Amz-Date"]), int(query["X-Amz-Expires"])
-    if not 1 <= lifetime <= 604_800:
-        raise Refusal(400, "AuthorizationQueryParametersError", "X-Amz-Expires must be less than a week (in seconds)")
-    if start > time.time() + SKEW:
-        raise Refusal(403, "AccessDenied", "Request is not yet valid")
-    if time.time() > start + lifetime:
-        raise Refusal(403, "AccessDenied", "Request has expired")
-    access, _, region, service, _ = query["X-Amz-Credential"].split("/")
-    if access != ACCESS:
-        raise Refusal(403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.")
-    if (region, service) != (REGION, "s3"):
-        raise Refusal(400, "AuthorizationQueryParametersError", "Error parsing the X-Amz-Credential parameter")
-    if query.get("X-Amz-Security-Token") != server.token:
-        raise Refusal(403, "InvalidToken", "The provided token is malformed or otherwise invalid.")
-    names = query["X-Amz-SignedHeaders"].split(";")
-    if any(name.startswith("x-amz-") and name not in names for name in seen.headers):
-        raise Refusal(403, "AccessDenied", "There were headers present in the request which were not signed")
-    if "host" not in names:
-        raise Refusal(403, "AccessDenied", "host was not signed")
-    request = AWSRequest(
-        method=seen.method,
-        url=f"http://{seen.headers['host']}{quote(unquote(seen.path), safe='/-._~')}?"
-        + "&".join(f"{quote(name, safe='-._~')}={quote(value, safe='-._~')}" for name, value in query.items()),
-        headers={name: seen.headers.get(name, "") for name in names if name != "host"},
-    )
-    request.context["timestamp"] = query["X-Amz-Date"]
-    signer = botocore.auth.S3SigV4QueryAuth(Credentials(ACCESS, SECRET), "s3", REGION)
-    text = signer.string_to_sign(request, signer.canonical_request(request))
-    if signer.signature(text, request) != signature:
-        raise Refusal(403, "SignatureDoesNotMatch", "The request signature we calculated does not match")
-
-
-# --- what is done ----------------------------------------------------------------------------------------------------
-
-
-def _key(seen: Seen) -> str:
-    return unquote(seen.path).removeprefix("/media/")
-
-
-def _stored(headers: Mapping[str, str]) -> dict[str, str]:
-    return {n: v for n, v in headers.items() if n in STORED or n.startswith(("x-amz-meta-", "x-amz-server-side-"))}
-
-
-def _check_digests(headers: Mapping[str, str], body: bytes) -> None:
-    for name, digest in DIGESTS.items():
-        if name in headers and base64.b64decode(headers[name]) != digest(body):
-            raise Refusal(400, "BadDigest", f"The {name} you specified did not match what we received.")
-
-
-def _check_conditions(server: StrictS3, seen: Seen, key: str) -> None:
-    held, wanted = server.current(key), seen.headers.get("if-match")
-    if seen.headers.get("if-none-match") == "*" and held is not None:
-        raise Refusal(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
-    if wanted is not None and held is None:
-        raise Refusal(404, "NoSuchKey", "The specified key does not exist.")
-    if wanted is not None and held is not None and wanted.strip('"') != held.etag:
-        raise Refusal(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
-
-
-def _version(server: StrictS3, key: str, version: str | None) -> Version:
-    if version is None:
-        held = server.current(key)
-        if held is None:
-            raise Refusal(404, "NoSuchKey", "The specified key does not exist.")
-        return held
-    for held in server.objects.get(key, ()):
-        if held.id == version and not held.marker:
-            return held
-    raise Refusal(404, "NoSuchVersion", "The specified version does not exist.")
-
-
-def _made(server: StrictS3, made: Version) -> dict[str, str]:
-    return {"ETag": f'"{made.etag}"', **({"x-amz-version-id": made.id} if server.versioned else {})}
-
-
-def _put_object(server: StrictS3, seen: Seen) -> tuple[int, dict[str, str], bytes]:
-    _check_digests(seen.headers, seen.body)
-    _check_conditions(server, seen, _key(seen))
-    made = server.put(_key(seen), seen.body, _stored(seen.headers), seen.headers.get("x-amz-tagging", ""))
-    return 200, _made(server, made), b""
-
-
-def _get_object(server: StrictS3, seen: Seen) -> tuple[int, dict[str, str], bytes]:
-    held = _version(server, _key(seen), seen.query.get("versionId"))
-    wanted = seen.headers.get("if-match")
-    if wanted is not None and wanted.strip('"') != held.etag:
-        raise Refusal(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
-    data, status, headers = held.data, 200, {**held.headers, **_made(server, held)}
-    headers["Last-Modified"] = held.modified.strftime("%a, %d %b %Y %H:%M:%S GMT")
-    for name, value in seen.query.items():
-        if name.startswith("response-"):
-            headers[name.removeprefix("response-")] = value
-    if "range" in seen.headers and seen.method == "GET":
-        first, _, last = seen.headers["range"].removeprefix("bytes=").partition("-")
-        if int(first) >= len(data):
-            raise Refusal(416, "InvalidRange", "The requested range is not satisfiable")
-        end = min(int(last) + 1 if last else len(data), len(data))
-        headers["Content-Range"] = f"bytes {first}-{end - 1}/{len(data)}"
-        data, status = data[int(first) : end], 206
-    return status, {**headers, "Content-Length": str(len(data))}, b"" if seen.method == "HEAD" else data
-
-
-def _delete_object(server: StrictS3, seen: Seen) -> tuple[int, dict[str, str], bytes]:
-    key, version = _key(seen), seen.query.get("versionId")
-    _check_conditions(server, seen, key)  # of the current version, whatever version is named
-    if version is None and server.versioned:
-        marker = server.put(key, b"")
-        marker.marker = True
-        return 204, {"x-amz-delete-marker": "true", "x-amz-version-id": marker.id}, b""
-    versions = server.objects.get(key, [])
-    for held in list(versions):
-        if version in (None, held.id):
-            if held.locked:
-                raise Refusal(403, "AccessDenied", "Access Denied because object protected by object lock.")
-            versions.remove(held)
-    return 204, {}, b""
-
-
-def _delete_objects(server: StrictS3, seen: Seen) -> tuple[int, dict[str, str], bytes]:
-    if not any(name in seen.headers for name in DIGESTS):
-        raise Refusal(
-            400, "InvalidRequest", "Missing required header for this request: Content-MD5 OR x-amz-checksum-*"
-        )
-    _check_digests(seen.headers, seen.body)
-    parts = []
-    for item in ElementTree.fromstring(seen.body).iter("{http://s3.amazonaws.com/doc/2006-03-01/}Key"):
-        key = item.text or ""
-        if key.endswith("locked"):
-            parts.append(
-                f"<Error><Key>{escape(key)}</Key><Code>AccessDenied</Code><Message>object lock</Message></Error>"
-            )
-            continue
-        server.objects.pop(key, None)
-        parts.append(f"<Deleted><Key>{escape(key)}</Key></Deleted>")
-    return 200, {}, f"<DeleteResult>{''.join(parts)}</DeleteResult>".encode()
-
-
-def _source(server: StrictS3, seen: Seen) -> Version:
-    path, _, version = seen.headers["x-amz-copy-source"].partition("?versionId=")
-    held = _version(server, unquote(path).removeprefix("/").removeprefix("media/"), version or None)
-    wanted = seen.headers.get("x-amz-copy-source-if-match")
-    if wanted is not None and wanted.strip('"') != held.etag:
-        raise Refusal(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
-    return held
-
-
-def _copy_object(server: StrictS3, seen: Seen) -> tuple[int, dict[str, str], bytes]:
-    held = _source(server, seen)
-    _check_conditions(server, seen, _key(seen))
-    headers = {**held.headers, **{n: v for n, v in _stored(seen.headers).items() if not n.startswith("content-")}}
-    made = server.put(_key(seen), held.data, headers, held.tags)
-    body = f'<CopyObjectResult><ETag>"{made.etag}"</ETag></CopyObjectResult>'
-    return 200, _made(server, made), body.encode()
-
-
-def _create(server: StrictS3, seen: Seen) -> tuple[int, dict[str, str], bytes]:
-    server._ids += 1
-    upload_id = f"upload-{server._ids}"
-    server.uploads[upload_id] = Upload(_key(seen), _stored(seen.headers), seen.headers.get("x-amz-tagging", ""))
-    body = f"<InitiateMultipartUploadResult><UploadId>{upload_id}</UploadId></InitiateMultipartUploadResult>"
-    return 200, {}, body.encode()
-
-
-def _upload(server: StrictS3, seen: Seen) -> Upload:
-    upload = server.uploads.get(seen.query["uploadId"])
-    if upload is None or upload.key != _key(seen):
-        raise Refusal(404, "NoSuchUpload", "The specified multipart upload does not exist.")
-    return upload
-
-
-def _upload_part(server: StrictS3, seen: Seen) -> tuple[int, dict[str, str], bytes]:
-    _check_digests(seen.headers, seen.body)
-    etag = hashlib.md5(seen.body, usedforsecurity=False).hexdigest()
-    _upload(server, seen).parts[int(seen.query["partNumber"])] = (seen.body, etag)
-    return 200, {"ETag": f'"{etag}"'}, b""
-
-
-def _upload_part_copy(server: StrictS3, seen: Seen) -> tuple[int, dict[str, str], bytes]:
-    held, upload = _source(server, seen), _upload(server, seen)
-    first, _, last = seen.headers["x-amz-copy-source-range"].removeprefix("bytes=").partition("-")
-    data = held.data[int(first) : int(last) + 1]
-    etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    upload.parts[int(seen.query["partNumber"])] = (data, etag)
-    return 200, {}, f'<CopyPartResult><ETag>"{etag}"</ETag></CopyPartResult>'.encode()
-
-
-def _list_parts(server: StrictS3, seen: Seen) -> tuple[int, dict[str, str], bytes]:
-    upload, after = _upload(server, seen), int(seen.query.get("part-number-marker", 0))
-    numbers = sorted(number for number in upload.parts if number > after)
-    page, more = numbers[: server.page], len(numbers) > server.page
-    items = "".join(
-        f'<Part><PartNumber>{n}</PartNumber><Size>{len(upload.parts[n][0])}</Size><ETag>"{upload.parts[n][1]}"</ETag></Part>'
-        for n in page
-    )
-    last = f"<NextPartNumberMarker>{page[-1]}</NextPartNumberMarker>" if more else ""
-    return (
-        200,
-        {},
-        f"<ListPartsResult><IsTruncated>{str(more).lower()}</IsTruncated>{last}{items}</ListPartsResult>".encode(),
-    )
-
-
-def _complete(server: StrictS3, seen: Seen) -> tuple[int, dict[str, str], bytes]:
-    upload, key = _upload(server, seen), _key(seen)
-    _check_conditions(server, seen, key)
-    space = "{http://s3.amazonaws.com/doc/2006-03-01/}"
-    data, previous = b"", 0
-    for item in ElementTree.fromstring(seen.body).iter(f"{space}Part"):
-        number, etag = int(item.findtext(f"{space}PartNumber") or 0), (item.findtext(f"{space}ETag") or "").strip('"')
-        if upload.parts.get(number, (b"", ""))[1] != etag:
-            raise Refusal(400, "InvalidPart", "One or more of the specified parts could not be found.")
-        if number <= previous:
-            raise Refusal(400, "InvalidPartOrder", "The list of parts was not in ascending order.")
-        data, previous = data + upload.parts[number][0], number
-    if int(seen.headers.get("x-amz-mp-object-size", len(data))) != len(data):
-        raise Refusal(400, "InvalidRequest", "The provided x-amz-mp-object-size does not match")
-    made = server.put(key, data, upload.headers, upload.tags)
-    made.etag += "-1"
-    del server.uploads[seen.query["uploadId"]]
-    body = f'<CompleteMultipartUploadResult><ETag>"{made.etag}"</ETag></CompleteMultipartUploadResult>'
-    return 200, _made(server, made), body.encode()
-
-
-def _abort(server: StrictS3, seen: Seen) -> tuple[int, dict[str, str], bytes]:
-    upload = _upload(server, seen)
-    upload.parts.clear()
-    if server.late_parts > 0:
-        server.late_parts -= 1
-        upload.parts[1] = (b"late", "late")
-    else:
-        del server.uploads[seen.query["uploadId"]]
-    return 204, {}, b""
-
-
-def _list_uploads(server: StrictS3, seen: Seen) -> tuple[int, dict[str, str], bytes]:
-    prefix = seen.query.get("prefix", "")
-    rows = sorted((u.key, i) for i, u in server.uploads.items() if u.key.startswith(prefix))
-    rows = [row for row in rows if row > (seen.query.get("key-marker", ""), seen.query.get("upload-id-marker", ""))]
-    page, more = rows[: server.page], len(rows) > server.page
-    items = "".join(f"<Upload><Key>{escape(key)}</Key><UploadId>{id_}</UploadId></Upload>" for key, id_ in page)
-    marks = (
-        f"<NextKeyMarker>{escape(page[-1][0])}</NextKeyMarker><NextUploadIdMarker>{page[-1][1]}</NextUploadIdMarker>"
-    )
-    body = f"<R><IsTruncated>{str(more).lower()}</IsTruncated>{marks if more else ''}{items}</R>"
-    return 200, {}, body.encode()
-
-
-def _list_objects(server: StrictS3, seen: Seen) -> tuple[int, dict[str, str], bytes]:
-    prefix, after = (
-        seen.query.get("prefix", ""),
-        seen.query.get("continuation-token") or seen.query.get("start-after", ""),
-    )
-    keys = sorted(
-        (k for k in server.objects if k.startswith(prefix) and k > after and server.current(k)), key=str.encode
-    )
-    page, more = keys[: server.page], len(keys) > server.page
-    items = ""
-    for key in page:
-        held = server.objects[key][-1]
-        items += (
-            f'<Contents><Key>{quote(key)}</Key><Size>{len(held.data)}</Size><ETag>"{held.etag}"</ETag>'
-            f"<LastModified>{held.modified.isoformat()}</LastModified></Contents>"
-        )
-    token = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if more else ""
-    body = f"<R><EncodingType>url</EncodingType><IsTruncated>{str(more).lower()}</IsTruncated>{token}{items}</R>"
-    return 200, {}, body.encode()
-
-
-def _list_versions(server: StrictS3, seen: Seen) -> tuple[int, dict[str, str], bytes]:
-    prefix = unquote(seen.query.get("prefix", ""))
-    rows = [
-        (key, held) for key in sorted(server.objects) if key.startswith(prefix) for held in server.objects[key][::-1]
-    ]
-    start = int(seen.query.get("version-id-marker", 0))
-    page, more = rows[start : start + server.page], len(rows) > start + server.page
-    items = "".join(
-        f"<{'DeleteMarker' if held.marker else 'Version'}><Key>{quote(key)}</Key><VersionId>{held.id}</VersionId>"
-        f"</{'DeleteMarker' if held.marker else 'Version'}>"
-        for key, held in page
-    )
-    marks = f"<NextKeyMarker>{quote(page[-1][0])}</NextKeyMarker><NextVersionIdMarker>{start + server.page}</NextVersionIdMarker>"
-    body = f"<R><EncodingType>url</EncodingType><IsTruncated>{str(more).lower()}</IsTruncated>{marks if more else ''}{items}</R>"
-    return 200, {}, body.encode()
-
-
-def _tags(server: StrictS3, seen: Seen) -> tuple[int, dict[str, str], bytes]:
-    pairs = parse_qsl(_version(server, _key(seen), seen.query.get("versionId")).tags, keep_blank_values=True)
-    items = "".join(f"<Tag><Key>{escape(name)}</Key><Value>{escape(value)}</Value></Tag>" for name, value in pairs)
-    return 200, {}, f"<Tagging><TagSet>{items}</TagSet></Tagging>".encode()
-
-
-def _retention(server: StrictS3, seen: Seen) -> tuple[int, dict[str, str], bytes]:
-    body = "<Retention><Mode>COMPLIANCE</Mode><RetainUntilDate>2031-01-02T03:04:05Z</RetainUntilDate></Retention>"
-    return 200, {}, body.encode()
-
-
-def _post_object(server: StrictS3, seen: Seen) -> tuple[int, dict[str, str], bytes]:
-    head = f"Content-Type: {seen.headers['content-type']}\r\n\r\n".encode()
-    fields: dict[str, str] = {}
-    data = b""
-    for part in BytesParser(Message).parsebytes(head + seen.body).get_payload():
-        name = part.get_param("name", header="content-disposition")
-        content = part.get_payload(decode=True)
-        if name == "file":
-            data = content
-        else:
-            fields[name] = content.decode()
-    _check_policy(server, fields, len(data))
-    lower = {name.lower(): value for name, value in fields.items()}
-    _check_digests(lower, data)
-    made = server.put(fields["key"], data, _stored(lower))
-    return 204, _made(server, made), b""
-
-
-def _check_policy(server: StrictS3, fields: dict[str, str], size: int) -> None:
-    date, region, service = fields["x-amz-credential"].split("/")[1:4]
-    request = AWSRequest()
-    request.context["timestamp"] = f"{date}T000000Z"
-    signer = botocore.auth.S3SigV4PostAuth(Credentials(ACCESS, SECRET), service, region)
-    if region != REGION or signer.signature(fields["policy"], request) != fields["x-amz-signature"]:
-        raise Refusal(403, "SignatureDoesNotMatch", "The request signature we calculated does not match")
-    if fields.get("x-amz-security-token") != server.token:
-        raise Refusal(403, "InvalidToken", "The provided token is malformed or otherwise invalid.")
-    policy = json.loads(base64.b64decode(fields["policy"]))
-    if datetime.fromisoformat(policy["expiration"]) < datetime.now(UTC):
-        raise Refusal(403, "AccessDenied", "Invalid according to Policy: Policy expired.")
-    rest = {name.lower(): value for name, value in fields.items() if name not in ("policy", "x-amz-signature")}
-    for condition in policy["conditions"]:
-        if isinstance(condition, list):
-            low, high = int(condition[1]), int(condition[2])
-            if not low <= size <= high:
-                raise Refusal(
-                    400, "EntityTooLarge" if size > high else "EntityTooSmall", "Your proposed upload is wrong"
-                )
-            continue
-        ((name, value),) = condition.items()
-        if name != "bucket" and rest.pop(name.lower(), None) != value:
-            raise Refusal(403, "AccessDenied", "Invalid according to Policy: Policy Condition failed")
-    if rest:
-        raise Refusal(403, "AccessDenied", f"Invalid according to Policy: Extra input fields: {', '.join(rest)}")
-
-
-OPERATIONS: Final[Mapping[str, Callable[[StrictS3, Seen], tuple[int, dict[str, str], bytes]]]] = {
-    "PutObject": _put_object,
-    "GetObject": _get_object,
-    "HeadObject": _get_object,
-    "DeleteObject": _delete_object,
-    "DeleteObjects": _delete_objects,
-    "CopyObject": _copy_object,
-    "CreateMultipartUpload": _create,
-    "UploadPart": _upload_part,
-    "UploadPartCopy": _upload_part_copy,
-    "ListParts": _list_parts,
-    "CompleteMultipartUpload": _complete,
-    "AbortMultipartUpload": _abort,
-    "ListMultipartUploads": _list_uploads,
-    "ListObjectsV2": _list_objects,
-    "ListObjectVersions": _list_versions,
-    "GetObjectTagging": _tags,
-    "GetObjectRetention": _retention,
-    "PostObject": _post_object,
-}
-
-
-# --- HTTP ------------------------------------------------------------------------------------------------------------
-
-
-def _handler(server: StrictS3) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        timeout = 10
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name
-            """Quiet."""
-
-        def _serve(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length") or 0))
-            parts = urlsplit(self.path)
-            query = dict(parse_qsl(parts.query, keep_blank_values=True))
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            operation = operation_of(self.command, parts.path, query, headers)
-            seen = Seen(operation, self.command, parts.path, query, headers, body)
-            with server.lock:
-                server.seen.append(seen)
-                fault = _next_fault(server, operation)
-            if fault is not None and fault.first is not None:
-                fault.first()
-            status, answer_headers, content = 0, {}, b""
-            try:
-                if fault is None or fault.effect or not (fault.status or fault.lose):
-                    status, answer_headers, content = server.answer(seen)
-                if fault is not None and fault.lose:
-                    self.close_connection = True
-                    return
-                if fault is not None and fault.status:
-                    raise Refusal(fault.status, fault.code, "injected")
-            except Refusal as refusal:
-                status, answer_headers = refusal.status, {"Content-Type": "application/xml"}
-                content = (
-                    f"<Error><Code>{refusal.code}</Code><Message>{escape(refusal.message)}</Message></Error>"
-                ).encode()
-            answer_headers = {"x-amz-request-id": f"REQ{len(server.seen)}", **answer_headers}
-            self.send_response(status)
-            for name, value in answer_headers.items():
-                if name.lower() != "content-length":
-                    self.send_header(name, value)
-            if status != 204:
-                length = answer_headers.get("Content-Length", str(len(content)))
-                self.send_header("Content-Length", length)
-            self.end_headers()
-            if self.command != "HEAD" and status != 204:
-                self.wfile.write(content)
-
-        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve  # noqa: N815 - their names
-
-    return Handler
+    if not seen.path.startswith("/media"):
+        raise Refusal(404, "NoSuchBucket", "The specified bucket does not exist")
+    with server.lock:
+        return OPERATIONS[seen.operation](server, seen)
+
+
+def reply(server: StrictS3, seen: Seen) -> Reply | None:
+    """The same, with what is to go wrong; None when the connection is to be closed instead."""
+    with server.lock:
+        server.seen.append(seen)
+        number = len(server.seen)
+        fault = _next_fault(server, seen.operation)
+    if fault is not None and fault.first is not None:
+        fault.first()
+    try:
+        done: Reply = (0, {}, b"")
+        if fault is None or fault.effect or not (fault.status or fault.lose):
+            done = answer(server, seen)
+        if fault is not None and fault.lose:
+            return None
+        if fault is not None and fault.status:
+            raise Refusal(fault.status, fault.code, "injected")
+    except Refusal as refusal:
+        text = f"<Error><Code>{refusal.code}</Code><Message>{escape(refusal.message)}</Message></Error>"
+        done = (refusal.status, {"Content-Type": "application/xml"}, text.encode())
+    status, headers, body = done
+    return status, {"x-amz-request-id": f"REQ{number}", **headers}, body
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = 10
+    server: _Server
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name
+        """Quiet."""
+
+    def _serve(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        parts = urlsplit(self.path)
+        query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        operation = operation_of(self.command, parts.path, query, headers)
+        done = reply(self.server.model, Seen(operation, self.command, parts.path, query, headers, body))
+        if done is None:
+            self.close_connection = True
+            return
+        status, answered, content = done
+        if status != 204:
+            answered.setdefault("Content-Length", str(len(content)))
+        self.send_response(status)
+        for name, value in answered.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD" and status != 204:
+            self.wfile.write(content)
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve  # noqa: N815 - their names
 
 
 def _next_fault(server: StrictS3, operation: str) -> Fault | None:
@@ -666,6 +102,7 @@ def _next_fault(server: StrictS3, operation: str) -> Fault | None:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    model: StrictS3
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that went away is no news."""
@@ -675,7 +112,8 @@ class _Server(ThreadingHTTPServer):
 def strict(*, versioned: bool = False, token: str | None = None) -> Iterator[StrictS3]:
     """A running server."""
     server = StrictS3(versioned=versioned, token=token)
-    http = _Server(("127.0.0.1", 0), _handler(server))
+    http = _Server(("127.0.0.1", 0), _Handler)
+    http.model = server
     server.endpoint = f"http://127.0.0.1:{http.server_address[1]}"
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -164,7 +165,7 @@ def test_an_error_in_a_200_is_an_error(server: StrictS3, store: Store, by_parts:
     server.faults.append(Fault("CopyObject" if size < 1000 else "UploadPartCopy", 200, "InternalError"))
     with pytest.raises(Exception, match="InternalError") as failure:
         by_parts("source", "target")
-    known = store._calls.translate(failure.value)  # type: ignore[arg-type]
+    known = store._calls.translate(failure.value)
     assert isinstance(known, Unavailable)
     assert server.current("target") is None
     assert server.uploads == {}
@@ -204,7 +205,7 @@ def test_tags_that_may_not_be_read_are_not_lost_in_silence(server: StrictS3, sto
     server.denied.add("GetObjectTagging")
     with pytest.raises(Exception, match="AccessDenied") as failure:
         by_parts("source", "target")
-    assert isinstance(store._calls.translate(failure.value), PermissionDenied)  # type: ignore[arg-type]
+    assert isinstance(store._calls.translate(failure.value), PermissionDenied)
     assert server.uploads == {}
 
 
@@ -239,7 +240,7 @@ def test_the_parts_of_the_largest_objects_are_not_too_many(store: Store) -> None
     assert len(asked) == 10_000
     ends = sorted(tuple(map(int, one["CopySourceRange"].removeprefix("bytes=").split("-"))) for one in asked)
     assert ends[0][0] == 0
-    assert all(before[1] + 1 == after[0] for before, after in zip(ends, ends[1:], strict=False))
+    assert all(before[1] + 1 == after[0] for before, after in pairwise(ends))
     assert ends[-1][1] == info.size - 1
 
 

@@ -1,4 +1,4 @@
-"""Where a bucket is: every region of every partition, every style, and every kind of bucket, as botocore's own rules have it."""
+"""Where a bucket is: every region of every partition, every style and kind of bucket, as botocore's own rules have it."""
 
 from __future__ import annotations
 

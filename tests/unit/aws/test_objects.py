@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import os
+from collections.abc import Callable
 
 import pytest
 
@@ -149,10 +150,11 @@ def test_purging_says_what_came_meanwhile(server: StrictS3, store: Store) -> Non
 def test_a_lock_is_an_error_of_its_own_that_says_until_when(server: StrictS3, store: Store) -> None:
     infos = [store.write("k", str(number).encode()) for number in range(3)]
     server.objects["k"][1].locked = True
-    for call in (
+    calls: list[Callable[[], object]] = [
         lambda: store.delete("k", version=infos[1].version),
         lambda: store.delete("k", purge_versions=True),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(ObjectLocked) as failure:
             call()
         assert (failure.value.code, failure.value.http_status, failure.value.key) == ("AccessDenied", 403, "k")
