@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -57,7 +58,7 @@ def open_with(found: dict[str, Any], more: str = "", **settings: Any) -> Store:
         "AWS_SESSION_TOKEN": found["SessionToken"],
         "AWS_CREDENTIAL_EXPIRATION": found["Expiration"].isoformat(),
     }
-    url = f"s3://{BUCKET}/?profile=ceph&versioning=off&endpoint={ENDPOINT}{more}"
+    url = f"s3://{BUCKET}/{uuid.uuid4().hex}/?profile=ceph&versioning=off&endpoint={ENDPOINT}{more}"
     return blobkit.open_store(url, env=env, sealing=SEALING, **settings)
 
 

@@ -44,7 +44,7 @@ def test_the_documented_secret_gives_the_documented_key() -> None:
     assert private.public_key().public_numbers().x == 0xB6618F6A65740A99E650B33B6B4B5BD0D43B176D721A3EDFEA7E7D2D56D936B1
 
 
-@settings(max_examples=150)
+@settings(max_examples=oracle.examples(60))
 @given(oracle.credentials, oracle.keys, oracle.starts, oracle.lifetimes, oracle.headers, oracle.queries)
 def test_the_public_key_verifies_every_url(
     credentials: Credentials,
@@ -63,7 +63,7 @@ def test_the_public_key_verifies_every_url(
     assert url == signer.of_path("PUT", start, lifetime, headers=signed, query=query).url(encode_key(key))
 
 
-@settings(max_examples=60)
+@settings(max_examples=oracle.examples(40))
 @given(oracle.credentials, oracle.keys, oracle.lifetimes, st.integers(min_value=1_700_000_000, max_value=1_800_000_000))
 def test_a_url_of_the_common_runtime_verifies_as_ours_does(
     credentials: Credentials, key: str, lifetime: int, start: int
