@@ -197,7 +197,7 @@ class Calls:
     ) -> Sequence[SignedChunk]:
         """Signed requests for chunks of a session; see :meth:`blobkit.session.UploadSession.sign_chunks`."""
         plan = state.plan
-        chunks = [plan.chunk(number) for number in _numbers(plan, numbers)]
+        chunks = plan.chosen(_numbers(plan, numbers))
         bound = arguments.checksums(checksums, [chunk.number for chunk in chunks]) if checksums else {}
         if bound:
             ops.require(self.capabilities, self.provider, Feature.CHUNK_CHECKSUMS)

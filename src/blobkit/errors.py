@@ -228,9 +228,23 @@ class Unsupported(BlobkitError):
         provider: str | None = None,
         operation: str | None = None,
         key: str | None = None,
+        code: str | None = None,
+        http_status: int | None = None,
+        request_id: str | None = None,
+        retryable: bool | None = None,
         hint: str | None = None,
     ) -> None:
-        super().__init__(message, provider=provider, operation=operation, key=key, hint=hint)
+        super().__init__(
+            message,
+            provider=provider,
+            operation=operation,
+            key=key,
+            code=code,
+            http_status=http_status,
+            request_id=request_id,
+            retryable=retryable,
+            hint=hint,
+        )
         self.features = tuple(features)
 
 
@@ -351,9 +365,21 @@ class ChunkMismatch(BlobkitError):
         missing: Iterable[int] = (),
         wrong: Iterable[int] = (),
         key: str | None = None,
+        code: str | None = None,
+        http_status: int | None = None,
+        request_id: str | None = None,
+        retryable: bool | None = None,
         hint: str | None = None,
     ) -> None:
-        super().__init__(message, key=key, hint=hint)
+        super().__init__(
+            message,
+            key=key,
+            code=code,
+            http_status=http_status,
+            request_id=request_id,
+            retryable=retryable,
+            hint=hint,
+        )
         self.missing = tuple(missing)
         self.wrong = tuple(wrong)
 

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING
 from blobkit.backend import Backend, Classified, HeldChunk, Received, SessionOrder, SessionState
 from blobkit.blobs import AbortResult, BlobInfo, DeleteResult, PendingUpload, Pin, Prefix
 from blobkit.config import OpenContext
-from blobkit.errors import InvalidArgument
+from blobkit.errors import InvalidArgument, Unsupported
 from blobkit.spec import UploadSpec
 from blobkit_aws.capabilities import capabilities
 from blobkit_aws.config import S3Config
@@ -118,16 +118,21 @@ class S3Backend(Backend):
             raise InvalidArgument("the target is not on S3")
         if other.config.endpoint != self.config.endpoint:
             raise InvalidArgument("the target is at another endpoint", hint="read() and write(), or upload()")
+        if self._bucket != other._bucket and not self.config.profile.copy_between:
+            raise Unsupported(
+                "this service does not copy between buckets reliably", hint="keep both in one bucket, or upload() it"
+            )
         client = other.sdk.client
-        from blobkit_aws.copying import copy
+        from blobkit_aws.copying import Place, copy
 
         return copy(
             client,
-            (self._bucket, source),
-            (other._bucket, target),
+            Place(self._bucket, source),
+            Place(other._bucket, target),
             pin=pin,
             if_absent=if_absent,
             own=own_params(other.config.headers),
+            parts=other.config.profile.copy_parts,
         )
 
     def delete(

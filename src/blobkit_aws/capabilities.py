@@ -83,7 +83,7 @@ def capabilities(profile: Profile, *, public: bool, versioning: bool | None) -> 
         Feature.SIGN_DELETE: True,
         Feature.RESPONSE_OVERRIDES: profile.overrides,
         Feature.CHUNKED: True,
-        Feature.CHUNK_CHECKSUMS: False,  # a part is compared with one only if its upload was created for that algorithm
+        Feature.CHUNK_CHECKSUMS: profile.part_md5,
         Feature.LIST_UPLOADS: profile.list_uploads,
         Feature.IF_ABSENT: profile.put_if_absent,
         Feature.IF_MATCH: profile.if_match,
@@ -103,10 +103,10 @@ def capabilities(profile: Profile, *, public: bool, versioning: bool | None) -> 
         limits=Limits(
             max_expiry=timedelta(seconds=profile.max_life),
             max_put=profile.max_put,
-            max_copy=profile.max_object,
+            max_copy=profile.max_object if profile.copy_parts else MAX_PART,
             chunks=ChunkLimits(
                 min_chunk=MIN_PART,
-                max_chunk=MAX_PART,
+                max_chunk=profile.max_part,
                 max_count=MAX_PARTS,
                 max_object=profile.max_object,
                 equal=profile.equal_parts,

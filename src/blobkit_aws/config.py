@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
 
 from blobkit.config import Kind, Option, StoreConfig
 from blobkit.errors import ConfigError, CredentialsMissing
-from blobkit_aws.profiles import EXPRESS, MULTI_REGION, PROFILES, Profile
+from blobkit_aws.profiles import ACCESS_POINT, EXPRESS, MULTI_REGION, PROFILES, Profile
 from blobkit_aws.signing.endpoints import (
     Address,
+    Arn,
     Style,
     at_endpoint,
     aws_address,
@@ -107,13 +109,9 @@ def read_config(config: StoreConfig, env: Mapping[str, str]) -> S3Config:
         raise ConfigError(f"profile={profile.name} needs an endpoint", hint="?endpoint=https://…")
     if profile.aws and endpoint is None and kind == "s3" and express_zone(bucket):
         kind = "express"
-    if kind != "s3":
-        profile = EXPRESS if kind == "express" else MULTI_REGION
-    dual_stack, fips = config.flag("dual_stack"), config.flag("fips")
-    if endpoint is not None and (dual_stack or fips):
-        raise ConfigError("dual_stack and fips choose among AWS's own endpoints", hint="leave endpoint out")
-    if endpoint is not None and arn is not None:
-        raise ConfigError("an access point has its own host", hint="leave endpoint out")
+    if kind != "s3" or arn is not None:
+        profile = {"express": EXPRESS, "multi_region": MULTI_REGION}.get(kind, ACCESS_POINT)
+    _check_hosts(config, endpoint, profile, arn)
     style = _style(config.text("addressing"))
     return S3Config(
         bucket=bucket,
@@ -125,8 +123,8 @@ def read_config(config: StoreConfig, env: Mapping[str, str]) -> S3Config:
         address=_address(config, bucket, region, endpoint, style, profile),
         public=config.flag("public"),
         versioning=None if config.text("versioning") is None else config.flag("versioning"),
-        dual_stack=dual_stack,
-        fips=fips,
+        dual_stack=config.flag("dual_stack"),
+        fips=config.flag("fips"),
         static=_static(config, env),
         aws_profile=config.text("aws_profile") or env.get("AWS_PROFILE") or None,
         headers=MappingProxyType(_headers(config)),
@@ -139,12 +137,33 @@ def _profile(name: str | None, endpoint: str | None) -> Profile:
         return PROFILES[name]
     if endpoint is None:
         return PROFILES["aws"]
-    host = ""
+    return PROFILES["aws" if _host(endpoint).endswith((".amazonaws.com", ".amazonaws.com.cn")) else "custom"]
+
+
+def _check_hosts(config: StoreConfig, endpoint: str | None, profile: Profile, arn: Arn | None) -> None:
+    """Refuse options of hosts that contradict each other, and a host where the service is known to take no signed requests:
+    a CDN in front of it, a domain of the user's."""
+    if endpoint is not None and (config.flag("dual_stack") or config.flag("fips")):
+        raise ConfigError("dual_stack and fips choose among AWS's own endpoints", hint="leave endpoint out")
+    public = config.text("public_endpoint")
+    if arn is not None and (endpoint is not None or public is not None):
+        raise ConfigError("an access point has its own host", hint="leave endpoint and public_endpoint out")
+    if public is None:
+        return
+    host = _host(public)
+    wrong = profile.never_signed_at is not None and host.endswith(profile.never_signed_at)
+    if wrong or not host.endswith(profile.signed_at):
+        raise ConfigError(
+            f"profile={profile.name} does not take signed requests at {host}",
+            hint=f"a host that ends in {profile.signed_at}",
+        )
+
+
+def _host(endpoint: str) -> str:
     try:
-        host = urlsplit(endpoint).hostname or ""
+        return urlsplit(endpoint).hostname or ""
     except ValueError as error:
         raise ConfigError(f"not an endpoint: {endpoint!r}") from error
-    return PROFILES["aws" if host.endswith((".amazonaws.com", ".amazonaws.com.cn")) else "custom"]
 
 
 def _style(text: str | None) -> Style | None:
@@ -176,7 +195,20 @@ def _static(config: StoreConfig, env: Mapping[str, str]) -> Credentials | None:
     key, value = env.get("AWS_ACCESS_KEY_ID"), env.get("AWS_SECRET_ACCESS_KEY")
     if bool(key) != bool(value):
         raise CredentialsMissing("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together")
-    return Credentials(key, value, env.get("AWS_SESSION_TOKEN") or None) if key and value else None
+    if not key or not value:
+        return None
+    return Credentials(key, value, env.get("AWS_SESSION_TOKEN") or None, _ends(env.get("AWS_CREDENTIAL_EXPIRATION")))
+
+
+def _ends(text: str | None) -> int | None:
+    """When the keys of the environment end (ISO 8601), seconds since the epoch; None when it does not say."""
+    if not text:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(f"AWS_CREDENTIAL_EXPIRATION is not a time: {text!r}", hint="2026-01-31T12:00:00Z") from error
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
 
 
 def _headers(config: StoreConfig) -> dict[str, str]:

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Protocol
 
-from blobkit.errors import CredentialsMissing
+from blobkit.errors import CredentialsExpired, CredentialsMissing
 from blobkit_aws.signing.sigv4 import Credentials
 
 if TYPE_CHECKING:
+    import botocore.credentials
     import botocore.session
     from mypy_boto3_s3.client import S3Client
 
@@ -85,12 +86,17 @@ class ChainKeys:
                     provider="s3",
                     hint="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role of the machine",
                 )
-            keys = _frozen(found)
-            if keys.ends is not None and keys.ends < until and self._may_force():
-                refresh = getattr(found, "_protected_refresh", None)  # botocore has no public way to refresh early
-                if refresh is not None:
-                    refresh(is_mandatory=True)
+            try:
+                keys = _frozen(found)
+                if keys.ends is not None and keys.ends < until and self._may_force():
+                    _refresh(found)
                     keys = _frozen(found)
+            except RuntimeError as error:  # botocore's: what the source gave had ended already
+                raise CredentialsExpired(
+                    "the source of the AWS credentials gives expired ones",
+                    provider="s3",
+                    hint="get new temporary credentials",
+                ) from error
             if self._last is not None and keys == self._last:
                 return self._last  # the same object: signers are kept by it
             self._last = keys
@@ -140,8 +146,18 @@ class ExpressKeys:
             return known
 
 
-def _frozen(found: object) -> Credentials:
-    frozen = found.get_frozen_credentials()  # type: ignore[attr-defined] # Credentials or RefreshableCredentials
+def _refresh(found: botocore.credentials.Credentials) -> None:
+    """Refresh earlier than botocore would by itself; it has no public way. What fails leaves the keys that there are."""
+    lock, refresh = getattr(found, "_refresh_lock", None), getattr(found, "_protected_refresh", None)
+    if lock is not None and refresh is not None:  # not those that never end
+        with lock:
+            refresh(is_mandatory=False)
+
+
+def _frozen(found: botocore.credentials.Credentials) -> Credentials:
+    frozen = found.get_frozen_credentials()
+    if not frozen.access_key or not frozen.secret_key:
+        raise CredentialsMissing("the source of the AWS credentials gives half of a key pair", provider="s3")
     ends: datetime | None = getattr(found, "_expiry_time", None)
     return Credentials(
         frozen.access_key, frozen.secret_key, frozen.token, None if ends is None else int(ends.timestamp())

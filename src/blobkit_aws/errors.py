@@ -19,13 +19,13 @@ from blobkit.errors import (
     ClockSkew,
     ConfigError,
     ConnectionFailed,
-    ConstraintViolated,
     CredentialsExpired,
     CredentialsMissing,
     InvalidArgument,
     InvalidKey,
     ObjectLocked,
     PermissionDenied,
+    PluginMissing,
     PreconditionFailed,
     SessionNotFound,
     SigningUnavailable,
@@ -38,7 +38,7 @@ from blobkit.errors import (
 if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError, ClientError
 
-__all__ = ["classify", "code_of"]
+__all__ = ["already_exists", "classify", "code_of", "retried"]
 
 
 class _Row(NamedTuple):
@@ -75,7 +75,7 @@ _CODES: Final[dict[str, _Row]] = {
         PreconditionFailed, "another request for this key was under way: start over, in a new session if it was one"
     ),
     "OperationAborted": _Row(Unavailable, "a conflicting operation is under way"),
-    "EntityTooLarge": _Row(ConstraintViolated),
+    "EntityTooLarge": _Row(InvalidArgument, "more than the service takes in one request: start_upload()"),
     "EntityTooSmall": _Row(ChunkMismatch, "every part but the last has at least 5 MiB"),
     "InvalidPart": _Row(ChunkMismatch),
     "InvalidPartOrder": _Row(ChunkMismatch),
@@ -155,6 +155,7 @@ _LOCAL: Final[dict[str, _Row]] = {
     "ConnectionError": _Row(ConnectionFailed),
     "ResponseStreamingError": _Row(ConnectionFailed),
     "IncompleteReadError": _Row(ConnectionFailed),
+    "MissingDependencyException": _Row(PluginMissing, 'pip install "boto3[crt]"'),
     "HTTPClientError": _Row(ConnectionFailed),
 }
 
@@ -163,6 +164,11 @@ def code_of(error: Exception) -> str:
     """The provider's code of an SDK error, or its status as text; empty for other exceptions."""
     response = getattr(error, "response", None)
     return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
+
+
+def retried(error: ClientError) -> bool:
+    """Whether the SDK had sent the request before: the first answer may have been lost."""
+    return int(error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0)) > 0
 
 
 def classify(error: Exception) -> Classified | None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from blobkit.backend import Classified
 from blobkit.blobs import BlobInfo, DeleteResult, Pin, Prefix
-from blobkit.errors import BlobkitError, PreconditionFailed
+from blobkit.errors import BlobkitError, ObjectLocked, PreconditionFailed
 from blobkit.spec import UploadSpec
 from blobkit_aws.config import S3Config
+from blobkit_aws.describing import described
 from blobkit_aws.errors import already_exists, classify, code_of
 from blobkit_aws.shaping import (
     Body,
@@ -127,8 +131,16 @@ class S3Objects:
                 raise source.failure from error
             raise
         self._seen = True
-        version = answer.get("VersionId")
-        return self.head(key, version=version if version != "null" else None)
+        return described(
+            self._client,
+            self._bucket,
+            key,
+            answer,
+            spec=spec,
+            size=size,
+            upload_id=upload_id,
+            checksums=self._profile.stored_checksums,
+        )
 
     def delete(
         self, key: str, *, pin: Pin | None = None, version: str | None = None, purge_versions: bool = False
@@ -137,26 +149,68 @@ class S3Objects:
 
         if purge_versions:
             return self._purged(key)
-        params: dict[str, Any] = {"VersionId": version} if version else {}
-        if pin is not None:
-            if pin.version and version is None and self.head(key).version != pin.version:
-                raise PreconditionFailed("the object was replaced meanwhile", code="PreconditionFailed")
-            if pin.etag:
-                params["IfMatch"] = f'"{pin.etag}"'
         try:
+            params = self._only(key, pin, version)
             answer = self._client.delete_object(Bucket=self._bucket, Key=key, **params)
         except ClientError as error:
             if code_of(error) in ("NoSuchKey", "NoSuchVersion", "404"):
                 return DeleteResult(key)
+            self._raise_locked(error, key, version)
             raise
         return DeleteResult(key, marker=version is None and answer.get("DeleteMarker", False))
 
+    def _only(self, key: str, pin: Pin | None, version: str | None) -> dict[str, Any]:
+        """Parameters by which a deletion is of one content. Raises PreconditionFailed when it is known to be another.
+
+        A version never changes, so its id says it all. An etag is compared with the current version only:
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-deletes.html
+        """
+        if version is not None:
+            if pin is not None and pin.version and pin.version != version:
+                raise PreconditionFailed("the pin is of another version", code="PreconditionFailed")
+            return {"VersionId": version}
+        if pin is None:
+            return {}
+        if pin.version and self.head(key).version != pin.version:
+            raise PreconditionFailed("the object was replaced meanwhile", code="PreconditionFailed")
+        return {"IfMatch": f'"{pin.etag}"'} if pin.etag else {}
+
+    def _raise_locked(self, error: ClientError, key: str, version: str | None) -> None:
+        """Raise ObjectLocked, with the end of the lock where it can be read, if that is what the error says."""
+        known = classify(error)
+        if known is None or known.error is not ObjectLocked:
+            return
+        params: dict[str, Any] = {"VersionId": version} if version else {}
+        with suppress(ClientError, BotoCoreError):  # the keys may not be allowed to read it
+            held = self._client.get_object_retention(Bucket=self._bucket, Key=key, **params)["Retention"]
+            until = held["RetainUntilDate"].astimezone(UTC).isoformat()
+            known = replace(known, hint=f"it is retained until {until} ({held['Mode'].lower()})")
+        raise _error(known, error) from error
+
     def _purged(self, key: str) -> DeleteResult:
+        """Delete every version and marker that can be deleted, then say what is left, or raise why it is."""
+        failure: tuple[ClientError, str] | None = None
+        for version in self._versions(key):
+            try:
+                self._client.delete_object(Bucket=self._bucket, Key=key, VersionId=version)
+            except ClientError as error:
+                if code_of(error) in ("NoSuchKey", "NoSuchVersion", "404"):
+                    continue
+                failure = failure or (error, version)
+        if failure is not None:
+            self._raise_locked(failure[0], key, failure[1])
+            raise failure[0]
+        return DeleteResult(key, versions_left=len(self._versions(key)))
+
+    def _versions(self, key: str) -> list[str]:
+        """The ids of all versions and delete markers. The key itself comes before every other key that starts with it."""
+        found: list[str] = []
         for page in self._client.get_paginator("list_object_versions").paginate(Bucket=self._bucket, Prefix=key):
-            for item in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
-                if item["Key"] == key:
-                    self._client.delete_object(Bucket=self._bucket, Key=key, VersionId=item["VersionId"])
-        return DeleteResult(key, versions_left=0)
+            items = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+            found += [item["VersionId"] for item in items if item["Key"] == key]
+            if any(item["Key"] != key for item in items):
+                break
+        return found
 
     def delete_many(self, keys: Sequence[str]) -> list[DeleteResult]:
         """See Backend; in batches where the service has them."""

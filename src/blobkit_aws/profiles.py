@@ -18,6 +18,7 @@ __all__ = ["ALL_CHECKSUMS", "PROFILES", "Profile"]
 ALL_CHECKSUMS: Final = frozenset({"crc32", "crc32c", "crc64nvme", "md5", "sha1", "sha256"})
 _MD5: Final = frozenset({"md5"})
 _NONE: Final[frozenset[str]] = frozenset()
+GB: Final = 10**9
 Known = bool | None
 
 
@@ -42,7 +43,9 @@ class Profile:
         commit_if_absent: ``If-None-Match: *`` on CompleteMultipartUpload.
         commit_size: ``x-amz-mp-object-size`` on CompleteMultipartUpload.
         storage_class: Whether it has storage classes.
-        copy: CopyObject, and UploadPartCopy for what is larger.
+        copy: CopyObject.
+        copy_parts: UploadPartCopy, for what is larger than one CopyObject can copy.
+        copy_between: Whether it copies between two buckets reliably.
         copy_if_absent: ``If-None-Match: *`` on CopyObject.
         delete_pinned: ``If-Match`` on DeleteObject.
         versions: Whether there are buckets that keep versions.
@@ -51,12 +54,17 @@ class Profile:
         overrides: ``response-*`` parameters of a GET.
         ordered: Whether listings are in the order of the keys' bytes.
         start_after: ``start-after`` of ListObjectsV2.
-        multi_delete: Whether DeleteObjects works with the SDK's checksum; else keys are deleted one by one.
+        multi_delete: The digest of DeleteObjects' body that it wants: the SDK's ``crc32``, or the older ``md5``; None: keys
+            are deleted one by one.
         stored_checksums: Whether a HEAD may ask for the stored checksums.
         equal_parts: Whether all parts but the last must have one size.
+        part_md5: Content-MD5 of a part.
         max_object: The largest object, bytes.
         max_put: The largest single PUT, bytes.
+        max_part: The largest part, bytes.
         max_life: The longest life of a signature, seconds.
+        signed_at: How the host of a ``public_endpoint`` must end, where only the service's own hosts know signatures.
+        never_signed_at: How it must not end: the service's CDN.
     """
 
     name: str
@@ -76,6 +84,8 @@ class Profile:
     commit_size: bool = False
     storage_class: Known = None
     copy: Known = True
+    copy_parts: bool = True
+    copy_between: bool = True
     copy_if_absent: Known = None
     delete_pinned: Known = None
     versions: Known = None
@@ -84,12 +94,16 @@ class Profile:
     overrides: Known = True
     ordered: Known = True
     start_after: Known = True
-    multi_delete: bool = False
+    multi_delete: Literal["crc32", "md5"] | None = None
     stored_checksums: bool = False
     equal_parts: bool = False
+    part_md5: Known = None
     max_object: int = 5 * TiB
     max_put: int = 5 * GiB
+    max_part: int = 5 * GiB
     max_life: int = 604_800
+    signed_at: str = ""
+    never_signed_at: str | None = None
 
 
 _AWS: Final = Profile(
@@ -108,7 +122,8 @@ _AWS: Final = Profile(
     copy_if_absent=True,
     delete_pinned=True,
     versions=True,
-    multi_delete=True,
+    part_md5=True,
+    multi_delete="crc32",
     stored_checksums=True,
     max_object=10_000 * 5 * GiB,
 )
@@ -130,6 +145,10 @@ EXPRESS: Final = replace(
 )
 """AWS's directory buckets."""
 
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-points-service-api-support.html does not name POST Object
+ACCESS_POINT: Final = replace(_AWS, form=None, form_checksums=None)
+"""AWS's access points of one region."""
+
 # Multi-Region Access Points: https://docs.aws.amazon.com/AmazonS3/latest/userguide/MrapOperations.html
 MULTI_REGION: Final = replace(_AWS, form=False, form_checksums=_NONE, copy=None, copy_if_absent=None)
 """AWS's Multi-Region Access Points."""
@@ -149,6 +168,8 @@ PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
                 versions=True,
                 list_uploads=False,
                 commit_if_absent=True,
+                part_md5=True,
+                multi_delete="md5",
             ),
             # https://docs.ceph.com/en/latest/radosgw/s3/, and measured on 16.2
             Profile(
@@ -164,6 +185,8 @@ PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
                 commit_if_absent=False,
                 form_headers=None,
                 versions=True,
+                part_md5=True,
+                multi_delete="md5",
                 bare_etags=True,
             ),
             # https://developers.cloudflare.com/r2/api/s3/api/
@@ -177,7 +200,10 @@ PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
                 if_match=True,
                 versions=False,
                 equal_parts=True,
-                max_object=4_995 * GiB,
+                signed_at=".r2.cloudflarestorage.com",  # a custom domain, and r2.dev, know no signatures
+                max_object=5 * TiB - 5 * GiB,
+                max_put=5 * GiB - 5 * MiB,
+                max_part=5 * GiB - 5 * MiB,
             ),
             # https://www.backblaze.com/docs/cloud-storage-s3-compatible-api
             Profile(
@@ -188,6 +214,8 @@ PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
                 form_checksums=_NONE,
                 put_checksums=_MD5,
                 versions=True,
+                max_put=5 * GB,
+                max_part=5 * GB,
             ),
             # https://docs.digitalocean.com/reference/api/spaces/
             Profile(
@@ -196,9 +224,20 @@ PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
                 region=None,
                 style="virtual",
                 put_checksums=_MD5,
+                max_put=5 * GB,
+                max_part=5 * GB,
+                signed_at=".digitaloceanspaces.com",
+                never_signed_at=".cdn.digitaloceanspaces.com",
             ),
             # https://docs.wasabi.com/docs/wasabi-api
-            Profile("wasabi", endpoint="https://s3.{region}.wasabisys.com", region=None, put_checksums=_MD5),
+            Profile(
+                "wasabi",
+                endpoint="https://s3.{region}.wasabisys.com",
+                region=None,
+                put_checksums=_MD5,
+                max_put=5 * GB,
+                max_part=5 * GB,
+            ),
             # https://cloud.google.com/storage/docs/interoperability; it has no UploadPartCopy
             Profile(
                 "gcs-interop",
@@ -207,10 +246,16 @@ PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
                 put_checksums=_MD5,
                 form=None,
                 versions=False,
-                list_uploads=True,
+                copy_parts=False,
             ),
             # https://docs.hetzner.com/storage/object-storage/supported-actions/; copies between buckets may fail
-            Profile("hetzner", endpoint="https://{region}.your-objectstorage.com", region=None, style="virtual"),
+            Profile(
+                "hetzner",
+                endpoint="https://{region}.your-objectstorage.com",
+                region=None,
+                style="virtual",
+                copy_between=False,
+            ),
             # A stand-in for tests: it answers like AWS and checks few signatures.
             replace(
                 _AWS,

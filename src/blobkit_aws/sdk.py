@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import os
 import threading
-from typing import TYPE_CHECKING, Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
 
 from blobkit.config import OpenContext
 from blobkit.errors import InvalidArgument, PluginMissing
@@ -31,6 +35,7 @@ class Sdk:
         self._session: botocore.session.Session | None = None
         self._client: S3Client | None = None
         self._keys: Keys | None = None
+        self._pid = 0
         if config.kind == "express":
             self._keys = ExpressKeys(lambda: self.client, config.bucket)
         elif config.static is not None:
@@ -45,6 +50,7 @@ class Sdk:
                 except ImportError as error:
                     raise PluginMissing("S3 needs boto3", hint='pip install "blobkit[aws]"') from error
                 session = botocore.session.Session(profile=self._config.aws_profile)
+                session.register_component("data_loader", _models(session.get_config_variable("data_path")))
                 static = self._config.static
                 if static is not None:
                     session.set_credentials(static.access_key, static.secret_key, static.token)
@@ -68,11 +74,14 @@ class Sdk:
     def client(self) -> S3Client:
         """The client."""
         made = self._client
-        if made is not None:
+        if made is not None and self._pid == os.getpid():
             return made
         with self._lock:
-            if self._client is None:
+            if self._client is None or self._pid != os.getpid():
+                if self._client is not None:  # forked: connections must not be shared, and boto3 extends a session once
+                    self._session = None
                 self._client = self._make()
+                self._pid = os.getpid()
             return self._client
 
     def _make(self) -> S3Client:
@@ -84,7 +93,7 @@ class Sdk:
             raise PluginMissing("S3 needs boto3", hint='pip install "blobkit[aws]"') from error
         seconds = context.timeout.total_seconds()
         style = config.style or ("path" if config.address.base != "/" else "virtual")
-        return boto3.session.Session(botocore_session=session).client(
+        client = boto3.session.Session(botocore_session=session).client(
             "s3",
             region_name=config.region,
             endpoint_url=config.endpoint,
@@ -105,12 +114,33 @@ class Sdk:
                 user_agent_extra="blobkit",
             ),
         )
+        if config.profile.multi_delete == "md5":
+            client.meta.events.register("before-call.s3.DeleteObjects", _content_md5)
+        return client
 
     def close(self) -> None:
         """Close the client's connections."""
         with self._lock:
             if self._client is not None:
                 self._client.close()
+
+
+@lru_cache(maxsize=4)
+def _models(path: str | None) -> object:
+    """The SDK's models of its services, read once for all stores of a process: a client is then made in a fifth of the time."""
+    from botocore.loaders import create_loader
+
+    return create_loader(path)
+
+
+def _content_md5(params: dict[str, Any], **_: object) -> None:
+    """Content-MD5 in place of the checksum that the SDK would add, for services that know only the former.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html: one of the two is required.
+    """
+    digest = hashlib.md5(params["body"], usedforsecurity=False).digest()
+    params["headers"]["Content-MD5"] = base64.b64encode(digest).decode("ascii")
+    params["context"].get("checksum", {}).pop("request_algorithm", None)
 
 
 def client_of(store: Store) -> S3Client:

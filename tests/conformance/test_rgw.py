@@ -27,7 +27,7 @@ REASONS: Final = {
 }
 
 
-@pytest.fixture(scope="module", params=["media", "versioned"])
+@pytest.fixture(scope="module", params=["media", "history"])
 def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
     import boto3
 
@@ -43,9 +43,9 @@ def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
             "ExposeHeaders": ["ETag"],
         }
         client.put_bucket_cors(Bucket=request.param, CORSConfiguration={"CORSRules": [rule]})  # type: ignore[list-item]
-        if request.param == "versioned":
-            client.put_bucket_versioning(Bucket="versioned", VersioningConfiguration={"Status": "Enabled"})
-        versioning = "on" if request.param == "versioned" else "off"
+        if request.param == "history":
+            client.put_bucket_versioning(Bucket=request.param, VersioningConfiguration={"Status": "Enabled"})
+        versioning = "on" if request.param == "history" else "off"
         options = f"?profile=ceph&endpoint={ENDPOINT}&versioning={versioning}"
         stranger = "&access_key_id=strangerkey&secret_access_key_env=STRANGER"
         patch.setenv("STRANGER", "strangersecret")

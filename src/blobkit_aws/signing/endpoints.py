@@ -30,17 +30,16 @@ __all__ = [
 
 Style = Literal["virtual", "path"]
 
-# The DNS suffix of each partition by the start of its regions, and that of its dual-stack hosts where there are any.
-# (botocore's endpoint rules say the same, and a test compares them.)
+# The DNS suffix of each partition by the start of its regions. (botocore's endpoint rules say the same, and a test compares.)
 _PARTITIONS: Final = (
-    ("cn-", "amazonaws.com.cn", "amazonaws.com.cn"),
-    ("us-gov-", "amazonaws.com", "amazonaws.com"),
-    ("us-isob-", "sc2s.sgov.gov", None),
-    ("us-isof-", "csp.hci.ic.gov", None),
-    ("eu-isoe-", "cloud.adc-e.uk", None),
-    ("us-iso-", "c2s.ic.gov", None),
-    ("eusc-", "amazonaws.eu", None),
-    ("", "amazonaws.com", "amazonaws.com"),
+    ("cn-", "amazonaws.com.cn"),
+    ("us-gov-", "amazonaws.com"),
+    ("us-isob-", "sc2s.sgov.gov"),
+    ("us-isof-", "csp.hci.ic.gov"),
+    ("eu-isoe-", "cloud.adc-e.uk"),
+    ("us-iso-", "c2s.ic.gov"),
+    ("eusc-", "amazonaws.eu"),
+    ("", "amazonaws.com"),
 )
 _NO_FIPS: Final = ("cn-",)
 _HOST_NAME: Final = re.compile(r"[a-z0-9][a-z0-9\-]{1,61}[a-z0-9]\Z").match
@@ -79,7 +78,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Arn:
-    """An access point's ARN. ``region`` is empty for a Multi-Region Access Point, whose name ends in ``.mrap``."""
+    """An access point's ARN. ``region`` is empty for a Multi-Region Access Point, whose alias ends in ``.mrap``."""
 
     partition: str
     region: str
@@ -106,7 +105,7 @@ def parse_arn(bucket: str) -> Arn | None:
             f"not the ARN of an access point: {bucket!r}",
             hint="arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME, or arn:aws:s3::ACCOUNT:accesspoint/ALIAS.mrap",
         )
-    return Arn(found["partition"], found["region"], found["account"], found["name"].removesuffix(".mrap"))
+    return Arn(found["partition"], found["region"], found["account"], found["name"])
 
 
 def express_zone(bucket: str) -> str | None:
@@ -140,9 +139,9 @@ def aws_address(
         fips: The FIPS 140 endpoints.
 
     Raises:
-        ConfigError: What does not exist: FIPS in China, dual-stack in an isolated partition, path style for access points.
+        ConfigError: What does not exist: FIPS in China, path style for access points.
     """
-    suffix = _suffix(region, dual_stack, fips)
+    suffix = _suffix(region, fips)
     stack, fips_mark = (".dualstack" if dual_stack else ""), ("-fips" if fips else "")
     if arn := parse_arn(bucket):
         if style == "path":
@@ -162,15 +161,10 @@ def aws_address(
     return _styled("https", host, "", bucket, style or ("virtual" if is_host_name(bucket) else "path"))
 
 
-def _suffix(region: str, dual_stack: bool, fips: bool) -> str:
-    suffix, dual = next((host, two) for start, host, two in _PARTITIONS if region.startswith(start))
+def _suffix(region: str, fips: bool) -> str:
     if fips and region.startswith(_NO_FIPS):
         raise ConfigError(f"S3 has no FIPS endpoints in {region}")
-    if not dual_stack:
-        return suffix
-    if dual is None:
-        raise ConfigError(f"S3 has no dual-stack endpoints in {region}")
-    return dual
+    return next(suffix for start, suffix in _PARTITIONS if region.startswith(start))
 
 
 def at_endpoint(endpoint: str, bucket: str, *, style: Style) -> Address:

@@ -16,7 +16,7 @@ from blobkit.spec import Constraint, Route
 from blobkit_aws.signing.encoding import encode_key
 from blobkit_aws.signing.endpoints import Address
 from blobkit_aws.signing.post import FORM_TOKEN, iso, sign_policy
-from blobkit_aws.signing.shapes import form_parts, put_headers
+from blobkit_aws.signing.shapes import checksum_header, form_parts, put_headers
 from blobkit_aws.signing.sigv4 import SESSION_TOKEN, Credentials, QuerySigner, Scope, SignedHeaders, exact_headers
 
 __all__ = ["S3Signer", "Site"]
@@ -191,10 +191,11 @@ class S3Signer:
     ) -> Sequence[SignedChunk]:
         """See Signer. A chunk of a known size is bound to it: a leaked URL cannot write more.
 
-        There are no checksums: S3 compares that of a part only when its upload was created for the algorithm, and
-        ``chunk_checksums`` is not declared.
+        A checksum is an MD5: S3 compares any other only in an upload that was created for its algorithm.
         """
         begin, lifetime = self._dates(start, end)
+        if checksums:
+            return self._checked_chunks(state, chunks, checksums, begin, lifetime, end)
         path = f"{self._base}{encode_key(state.key)}"
         exact = state.plan.size is not None
         urls: dict[int, Callable[[int], str]] = {}
@@ -209,8 +210,47 @@ class S3Signer:
             made.append(SignedChunk(_CHUNK, url(chunk.number), end, chunk))
         return tuple(made)
 
-    def _part(self, path: str, state: SessionState, begin: int, lifetime: int, size: int | None) -> _Prepared:
-        signed: list[tuple[str, str]] = [self._host]
+    def _checked_chunks(
+        self,
+        state: SessionState,
+        chunks: Sequence[Chunk],
+        checksums: Mapping[int, Checksum],
+        begin: int,
+        lifetime: int,
+        end: int,
+    ) -> Sequence[SignedChunk]:
+        path = f"{self._base}{encode_key(state.key)}"
+        made: list[SignedChunk] = []
+        for chunk in chunks:
+            size = None if state.plan.size is None else chunk.size
+            checksum = checksums.get(chunk.number)
+            headers: dict[str, str] | None = None
+            if checksum is not None:
+                if checksum.algorithm != "md5":
+                    raise UnenforceableConstraint(
+                        "checksum",
+                        provider="s3",
+                        alternatives=(
+                            "an md5 of the chunk",
+                            "a checksum of the whole object, which complete() verifies",
+                        ),
+                        why=f"the {checksum.algorithm} of a part is only compared in an upload created for it",
+                    )
+                headers = dict([checksum_header(checksum)])
+            url = self._part(path, state, begin, lifetime, size, headers).url(chunk.number)
+            made.append(SignedChunk(_CHUNK, url, end, chunk, headers))
+        return tuple(made)
+
+    def _part(
+        self,
+        path: str,
+        state: SessionState,
+        begin: int,
+        lifetime: int,
+        size: int | None,
+        headers: Mapping[str, str] | None = None,
+    ) -> _Prepared:
+        signed: list[tuple[str, str]] = [self._host, *(headers or {}).items()]
         if size is not None:
             signed.append(("content-length", str(size)))
         return self._presigns.of_part(path, state.provider_id, begin, lifetime, headers=exact_headers(signed))

@@ -48,7 +48,7 @@ mgr_initial_modules =
 [osd]
 osd_data = $WORK/osd
 osd_objectstore = memstore
-memstore_device_bytes = 2147483648
+memstore_device_bytes = 4294967296
 osd_class_load_list = *
 osd_class_default_list = *
 # The daemon may tell its place before it knows the cluster, and then gives up: its place is given to it below.
@@ -64,6 +64,10 @@ rgw_enable_apis = s3, sts, iam, admin
 rgw_s3_auth_use_sts = true
 rgw_sts_key = abcdefghijklmnop
 rgw_multipart_min_part_size = 5242880
+# What was deleted is kept for two hours otherwise, and memory runs full: then every request waits for ever.
+rgw_gc_obj_min_wait = 5
+rgw_gc_processor_period = 5
+rgw_gc_processor_max_time = 5
 CONF
 
 started() {
@@ -93,9 +97,10 @@ done
 
 printf 'Ceph listens on port %s after %d s\n' "$gateway" "$SECONDS"
 export BLOBKIT_RGW="http://127.0.0.1:$gateway"
-run() { .venv/bin/python -m pytest -q --numprocesses=auto --dist=worksteal tests/conformance/test_rgw.py -k "$1"; }
-run media                                                      # all of it
-run "versioned and (version or complete or delete or absent)"  # what versions change
+tests="tests/conformance/test_rgw.py tests/conformance/test_rgw_only.py"
+run() { .venv/bin/python -m pytest -q --numprocesses=auto --dist=worksteal $tests -k "$1"; }
+run "not history"                                            # all of it, and STS
+run "history and (version or complete or delete or absent)"  # what versions change
 
 # the main job, on a store that is not ours
 export AWS_ACCESS_KEY_ID=testkey AWS_SECRET_ACCESS_KEY=testsecret

@@ -596,3 +596,19 @@ def test_a_description_of_an_object_pickles() -> None:
         checksums={"md5": blobkit.Checksum.of("md5", b"x")},
     )
     assert pickle.loads(pickle.dumps(info)) == info
+
+
+@given(
+    st.sampled_from(
+        [plan(0, ChunkLimits()), plan(100, ChunkLimits(), chunk_size=7), plan(None, ChunkLimits(max_count=None)),
+         plan(None, ChunkLimits()), plan(None, ChunkLimits(), max_size=10**9), plan(14, ChunkLimits(), chunk_size=7)]
+    ),
+    st.lists(st.integers(min_value=1, max_value=20), max_size=5),
+)  # fmt: skip
+def test_chosen_chunks_are_those_that_are_asked_for_one_by_one(cut: ChunkPlan, numbers: list[int]) -> None:
+    numbers = [min(number, len(cut)) for number in numbers]
+    assert cut.chosen(numbers) == [cut.chunk(number) for number in numbers]
+    assert all(type(chunk) is Chunk for chunk in cut.chosen(numbers))
+    for wrong in (0, -1, len(cut) + 1, True, 1.0, "1"):
+        with pytest.raises(errors.InvalidChunk):
+            cut.chosen([*numbers, wrong])  # type: ignore[list-item]

@@ -1,6 +1,6 @@
 """Every byte that is signed equals what google-cloud-storage signs, over generated requests.
 
-``BLOBKIT_EXAMPLES=1000 pytest tests/unit/gcs/test_signing_oracle.py`` looks at more of them.
+``BLOBKIT_EXAMPLES=10 pytest tests/unit/gcs/test_signing_oracle.py`` looks at ten times as many.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from google.cloud.storage import client as storage_client
 from google.oauth2 import service_account
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.counts import examples
 
 import blobkit
 from blobkit import Checksum, UploadSpec
@@ -33,7 +33,6 @@ from blobkit_gcs.hosts import Site, site
 from blobkit_gcs.signing import HmacKey, RsaKey, Shape, policy_fields, sign_url, window
 from blobkit_gcs.testing import StrictGcs
 
-EXAMPLES: Final = int(os.environ.get("BLOBKIT_EXAMPLES", "100"))
 with StrictGcs() as _server:
     ACCOUNT: Final = _server.service_account
 LOGIN: Final[Any] = service_account.Credentials.from_service_account_info(ACCOUNT.info)  # type: ignore[no-untyped-call]
@@ -116,7 +115,7 @@ def without_port(place: Site) -> dict[str, str]:
     return {"host": place.host} if urlsplit(place.origin).port else {}
 
 
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=examples(100))
 @given(
     keys, sites, st.sampled_from(["GET", "PUT", "HEAD", "DELETE", "POST"]), headers, queries, starts, lives,
     st.none() | shown, st.none() | shown, st.none() | st.integers(0, 2**63 - 1),
@@ -171,7 +170,7 @@ def test_a_port_is_signed_by_the_sdk_alone() -> None:
     assert sign_url(KEY, place, "k", Shape.of("GET", place), window(KEY, 1_700_000_000, 1_700_000_060)) != theirs
 
 
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=examples(100))
 @given(
     keys,
     sites,
@@ -210,7 +209,7 @@ def test_a_form_equals_the_sdks(
     assert site("bucket", where[0], where[1]).base == expected["url"]  # type: ignore[arg-type]  # one of its words
 
 
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=examples(100))
 @given(keys, sites, headers, queries, starts, lives, st.text(st.characters(codec="utf-8"), min_size=1, max_size=40))
 def test_an_hmac_signature_is_what_the_documents_say(
     key: str, where: tuple[str, str], sent: dict[str, str], query: dict[str, str], start: int, life: int, secret: str
@@ -308,7 +307,7 @@ def open_at(key_file: Path, options: str, env: dict[str, str], start: int) -> St
     return blobkit.open_store(url, env=env, clock=lambda: moment)
 
 
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=examples(100))
 @given(place=places, spec=specs, start=starts, life=lives)
 def test_what_a_store_signs_equals_the_sdks(
     key_file: Path, place: Place, spec: UploadSpec, start: int, life: int

@@ -22,12 +22,13 @@ from blobkit.cli.units import shown_size
 from blobkit.errors import AlreadyExists, InvalidArgument, UnenforceableConstraint
 from blobkit.redaction import redact_url
 from blobkit.signed import SignedRequest
-from blobkit.spec import UploadSpec
+from blobkit.spec import Constraint, Route, UploadSpec
 
 if TYPE_CHECKING:
     from blobkit.blobs import BlobInfo
     from blobkit.events.model import BlobEvent
     from blobkit.session import UploadSession
+    from blobkit.store import Store
 
 __all__ = ["Given", "Ways", "chunk_size", "tell"]
 
@@ -135,8 +136,8 @@ def _begin_and_crash(story: Story, ways: Ways, key: str) -> tuple[UploadSession,
 def _begin(story: Story, ways: Ways, key: str) -> UploadSession:
     with story.step("begin an upload") as step:
         store, file = ways.place.store, ways.file
-        if_absent = store.capabilities.has(Feature.IF_ABSENT) or store.capabilities.has(Feature.COPY_IF_ABSENT)
-        spec = UploadSpec(content_type=file.content_type, metadata={"owner": _OWNER}, if_absent=if_absent)
+        new = _sessions_may_be_new(store)
+        spec = UploadSpec(content_type=file.content_type, metadata={"owner": _OWNER}, if_absent=new)
         session = store.start_upload(
             key,
             size=file.size,
@@ -151,6 +152,12 @@ def _begin(story: Story, ways: Ways, key: str) -> UploadSession:
         who = ", ".join(f"{name} by {by}" for name, by in session.enforcement.items())
         step.detail = f"{len(chunks)} chunks of {shown_size(chunks.chunk_size)}; enforced: {who}"
     return session
+
+
+def _sessions_may_be_new(store: Store) -> bool:
+    """Whether ``if_absent`` of a chunked session can be enforced: by its commit, or by the copy that publishes it."""
+    can = store.capabilities
+    return bool(can.enforcer(Route.CHUNKED, Constraint.IF_ABSENT)) or can.has(Feature.COPY_IF_ABSENT)
 
 
 def _crash(story: Story, ways: Ways, session: UploadSession, limit: int) -> int | None:
@@ -313,7 +320,7 @@ def _other_key(url: str, key: str) -> str:
 def _not_twice(story: Story, ways: Ways, info: BlobInfo) -> None:
     store = ways.place.store
     with story.step("a second upload with if_absent is refused") as step:
-        if not (store.capabilities.has(Feature.IF_ABSENT) or store.capabilities.has(Feature.COPY_IF_ABSENT)):
+        if not (_sessions_may_be_new(store) or store.capabilities.has(Feature.IF_ABSENT)):
             step.skipped = True
             step.detail = "this store cannot tell whether something is there already"
             return
@@ -323,6 +330,9 @@ def _not_twice(story: Story, ways: Ways, info: BlobInfo) -> None:
             prove(False, "a second session began")
         except AlreadyExists:
             told.append("session: AlreadyExists")
+        except UnenforceableConstraint as error:
+            prove(not _sessions_may_be_new(store), "what the first session did, the second cannot")
+            told.append(f"session: {error.message}")
         told.append(_refused_put(ways, info.key))
         now = store.stat(info.key)
         prove((now.etag, now.size) == (info.etag, info.size), "the object was damaged")
