@@ -318,6 +318,20 @@ class Classified:
     retryable: bool | None = None
     hint: str | None = None
 
+    def as_error(self) -> BlobkitError:
+        """The error itself; of a class whose constructor asks for more, what it asks for stays at its default."""
+        made = self.error.__new__(self.error)
+        BlobkitError.__init__(
+            made,
+            self.message,
+            code=self.code,
+            http_status=self.http_status,
+            request_id=self.request_id,
+            retryable=self.retryable,
+            hint=self.hint,
+        )
+        return made
+
 
 def _no_checksums() -> Mapping[int, Checksum]:
     return MappingProxyType({})

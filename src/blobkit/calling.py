@@ -299,16 +299,7 @@ class Calls:
         if isinstance(error, BlobkitError):
             return error
         known = self.backend.classify(error)
-        if known is None:
-            return None
-        return known.error(
-            known.message,
-            code=known.code,
-            http_status=known.http_status,
-            request_id=known.request_id,
-            retryable=known.retryable,
-            hint=known.hint,
-        )
+        return None if known is None else known.as_error()
 
 
 def _numbers(plan: ChunkPlan, numbers: Iterable[int] | None) -> list[int]:

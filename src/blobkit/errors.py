@@ -220,6 +220,8 @@ class InvalidChunk(InvalidArgument):
 class Unsupported(BlobkitError):
     """This store cannot do this. ``features`` names what lacks."""
 
+    features: tuple[str, ...] = ()
+
     def __init__(
         self,
         message: str = "",
@@ -346,6 +348,10 @@ class ConstraintViolated(BlobkitError):
         actual: What the provider holds, as text.
     """
 
+    constraint: str = ""
+    expected: str = ""
+    actual: str = ""
+
     def __init__(
         self, constraint: str, *, expected: object, actual: object, key: str | None = None, hint: str | None = None
     ) -> None:
@@ -357,6 +363,9 @@ class ConstraintViolated(BlobkitError):
 
 class ChunkMismatch(BlobkitError):
     """The provider's list of chunks is not the plan's. ``missing`` and ``wrong`` name chunk numbers."""
+
+    missing: tuple[int, ...] = ()
+    wrong: tuple[int, ...] = ()
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 STORES: Final[dict[str, str]] = {
+    "az": "blobkit_azure.plugin:plugin",
     "gs": "blobkit_gcs.plugin:plugin",
     "local": "blobkit_local.plugin:plugin",
     "memory": "blobkit_local.plugin:memory_plugin",
@@ -16,6 +17,7 @@ STORES: Final[dict[str, str]] = {
 }
 
 PROVIDERS: Final[dict[str, str]] = {
+    "azure": "az",
     "gcs": "gs",
     "local": "local",
     "memory": "memory",
