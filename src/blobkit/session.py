@@ -374,7 +374,8 @@ class UploadSession:
             done = backend.copy(self._state.key, self._target, pin=info.pin, if_absent=self._if_absent)
         except Exception as error:
             failure = self._calls.translate(error)
-            own = self._own(self._target) if isinstance(failure, AlreadyExists | NotFound | TransientError) else None
+            lost = isinstance(failure, AlreadyExists | NotFound | PreconditionFailed | TransientError)
+            own = self._own(self._target) if lost else None
             if own is None:
                 if isinstance(failure, AlreadyExists):
                     self._discard_quietly()

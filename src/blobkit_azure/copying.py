@@ -18,7 +18,7 @@ from blobkit.blobs import BlobInfo, Pin
 from blobkit.errors import AlreadyExists, PreconditionFailed, Unavailable
 from blobkit.spec import MiB
 from blobkit_azure.errors import code_of, status_of
-from blobkit_azure.shaping import blob_info, if_etag, if_missing, quoted, tier
+from blobkit_azure.shaping import blob_info, if_etag, if_missing, quoted, replaced, tier
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobClient, BlobProperties
@@ -81,11 +81,10 @@ def copy(
         answer = target.start_copy_from_url(source_url(), **how)
     except HttpResponseError as error:
         raise _explained(error, target, if_absent) from error
-    if answer["copy_status"] == "success":
-        done = target.get_blob_properties(**if_etag(str(answer["etag"])))
-    else:
-        done = _waited(target, str(answer["copy_id"]), patience, wait, clock)
-    return blob_info(str(target.blob_name), done)
+    name = str(target.blob_name)
+    if answer["copy_status"] != "success":
+        return blob_info(name, _waited(target, str(answer["copy_id"]), patience, wait, clock))
+    return replaced(blob_info(name, found), answer)  # it has what the source has; by now another may be at the target
 
 
 def _explained(error: HttpResponseError, target: BlobClient, if_absent: bool) -> Exception:

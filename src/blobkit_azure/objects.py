@@ -16,7 +16,7 @@ from blobkit.spec import UploadSpec
 from blobkit_azure.blocks import chunk_id, nonce_of
 from blobkit_azure.errors import classify, code_of, status_of
 from blobkit_azure.sdk import BLOCK, Sdk
-from blobkit_azure.shaping import Stream, blob_info, check_body, if_etag, if_missing, read_exactly, stored
+from blobkit_azure.shaping import Stream, blob_info, check_body, if_etag, if_missing, read_exactly, stored, written
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobClient
@@ -76,7 +76,12 @@ class AzureObjects:
             answer = blob.upload_blob(data, length=size, overwrite=not spec.if_absent, **params, **conditions)
         else:
             answer = blob.commit_block_list(self._staged(blob, body, size, upload_id), **params, **conditions)
-        return self._described(blob, key, str(answer["etag"]))
+        try:
+            return blob_info(key, blob.get_blob_properties(**if_etag(str(answer["etag"]))))
+        except HttpResponseError as error:
+            if status_of(error) not in (404, 412):
+                raise
+        return written(key, size, spec, upload_id, answer)  # and replaced by another since
 
     def _staged(self, blob: BlobClient, body: IO[bytes], size: int, upload_id: str) -> list[BlobBlock]:
         """The body as uncommitted blocks, one in memory at a time."""
@@ -95,9 +100,6 @@ class AzureObjects:
         if info.version != pin.version or (pin.etag is not None and pin.etag != info.etag):
             raise PreconditionFailed("the blob was replaced meanwhile")
         return info.etag
-
-    def _described(self, blob: BlobClient, key: str, etag: str) -> BlobInfo:
-        return blob_info(key, blob.get_blob_properties(**if_etag(etag)))
 
     def delete(
         self, key: str, *, pin: Pin | None = None, version: str | None = None, purge_versions: bool = False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
     from azure.storage.blob import BlobProperties
 
-__all__ = ["Stream", "blob_info", "check_body", "if_etag", "if_missing", "quoted", "read_exactly", "stored", "tier"]
+__all__ = ["Stream", "blob_info", "check_body", "if_etag", "if_missing", "quoted", "read_exactly", "replaced", "stored", "tier", "written"]
 
 _BLOCK: Final = 1 << 20
 
@@ -123,6 +124,35 @@ def blob_info(key: str, found: BlobProperties) -> BlobInfo:
         storage_class=None if found.blob_tier is None else str(getattr(found.blob_tier, "value", found.blob_tier)),
         upload_id=upload_id,
     )
+
+
+def replaced(info: BlobInfo, answer: Mapping[str, Any]) -> BlobInfo:
+    """The same description for another content that a write or a copy has just made: its etag, its time, its version."""
+    modified: datetime | None = answer.get("last_modified")
+    return replace(
+        info,
+        etag=str(answer["etag"]).strip('"'),
+        modified=info.modified if modified is None else modified.astimezone(UTC),
+        version=answer.get("version_id"),
+    )
+
+
+def written(key: str, size: int, spec: UploadSpec, upload_id: str, answer: Mapping[str, Any]) -> BlobInfo:
+    """What a write has stored, from what was sent and what was answered."""
+    info = BlobInfo(
+        key=key,
+        size=size,
+        etag="",
+        modified=datetime.fromtimestamp(0, UTC),
+        content_type=spec.content_type or "application/octet-stream",
+        metadata=spec.metadata,
+        cache_control=spec.cache_control,
+        content_disposition=spec.content_disposition,
+        content_encoding=spec.content_encoding,
+        storage_class=spec.storage_class,
+        upload_id=upload_id,
+    )
+    return replaced(info, answer)
 
 
 class Stream(io.RawIOBase):

@@ -38,6 +38,7 @@ CHECKS: Final[Mapping[str, str]] = MappingProxyType(
         "unsigned_headers": "a provider's header that was not signed is refused",
         "overrides": "a download's response overrides are in the answer",
         "cors": "a browser at another origin may upload, and read the receipts",
+        "suffix_range": "the last so many bytes can be asked for",
         "unsatisfiable_range": "a range past the end is answered 416",
         "uncovers": "deleting the newest version by its id makes the one before it the current one",
         "chunk_size": "chunks smaller or larger than planned are noticed",

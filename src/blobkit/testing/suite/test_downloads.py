@@ -104,6 +104,8 @@ RANGES: Final = [
 @pytest.mark.parametrize(("header", "start", "end"), RANGES)
 def test_a_signed_download_serves_ranges(trial: Trial, header: str, start: int, end: int) -> None:
     trial.store.write("k", DATA)
+    if header.startswith("bytes=-"):
+        trial.needs("suffix_range")
     answer = ranged(trial, header)
     assert answer.status == 206
     assert answer.body == DATA[start:end]
@@ -206,7 +208,7 @@ def test_overrides_cannot_be_changed_by_the_client(trial: Trial) -> None:
             trial.store.sign_download("k", expires_in=LIFE, content_type="image/png")
         return
     url = trial.store.sign_download("k", expires_in=LIFE, content_type="image/png").url.reveal()
-    forged = url.replace("image%2Fpng", "text%2Fhtml")
+    forged = url.replace("image%2Fpng", "text%2Fhtml").replace("=image/png", "=text/html")
     assert forged != url, "the override is not in the URL"
     trial.needs("signature")
     assert trial.client.send("GET", forged, {}).refused
