@@ -83,10 +83,11 @@ class Calls:
         self.identity = ":".join([config.provider, *config.location.values()])
         self.cap = config.text("on_short_credentials") == "cap"
         self.pins = capabilities.has(Feature.DELETE_PINNED)
-        self.refuses = type(backend).refuse_key is not Backend.refuse_key
+        self.refuse_key = None if type(backend).refuse_key is Backend.refuse_key else backend.refuse_key
         self._ring = sealing
         self._env = env
         self._signing: tuple[Signer, int | None] | None = None
+        self._life: tuple[timedelta | None, int, int] | None = None
         self._orders: dict[UploadSpec, UploadOrder] = {}
         self._decisions: dict[frozenset[Constraint], UploadOrder] = {}  # at most one for each set of constraints
 
@@ -117,11 +118,22 @@ class Calls:
         """The time in whole seconds since the epoch, by the clock that the store was opened with."""
         return int(time.time()) if self.clock is None else int(self.clock().timestamp())
 
+    def lifetime(self, expires_in: timedelta | None, expires_at: datetime | None) -> tuple[int, int]:
+        """Start and end of a signature, as :func:`blobkit.ops.lifetime`; remembered, since many are asked for in a second."""
+        now, last = self.now(), self._life
+        if expires_at is None and last is not None and last[0] is expires_in and last[1] == now:
+            return now, last[2]
+        start, end = ops.lifetime(now, expires_in, expires_at, self.capabilities.limits.max_expiry)
+        if expires_at is None:
+            self._life = (expires_in, now, end)
+        return start, end
+
     def full(self, key: str) -> str:
         """The key with the prefix, checked. Raises InvalidKey."""
         full = self.prefix + check_key(key)
-        if len(full) > 256 or self.refuses:
-            ops.check_full_key(full, self.capabilities.limits.max_key_bytes, self.backend.refuse_key(full))
+        refusal = None if self.refuse_key is None else self.refuse_key(full)
+        if len(full) > 256 or refusal is not None:
+            ops.check_full_key(full, self.capabilities.limits.max_key_bytes, refusal)
         return full
 
     def relative(self, full: str) -> str:
@@ -205,7 +217,7 @@ class Calls:
         if limits.chunk_url_life is not None and state.expires is not None:
             start, end = self.now(), int(state.expires.timestamp())
         else:
-            start, end = ops.lifetime(self.now(), expires_in, expires_at, limits.max_expiry)
+            start, end = self.lifetime(expires_in, expires_at)
         signer, end = self.signer(end)
         try:
             return signer.chunks(state, chunks, bound, start, end)

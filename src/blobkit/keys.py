@@ -24,8 +24,6 @@ MAX_KEY_BYTES: Final = 1024
 RESERVED: Final = ".blobkit/"
 """Keys below this, at the root of a store, are blobkit's own (private staging keys); listings leave them out."""
 
-# Almost every key passes this one match and two looks for dots: ASCII that needs no closer reading.
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_\-.~/ !*'()+,;:=@&$#?%]+\Z").match
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SAFE: Final = "-_.~"
 
@@ -39,7 +37,8 @@ def check_key(key: str) -> str:
     """
     if not isinstance(key, str):
         raise InvalidKey(f"a key is a text, not {type(key).__name__}")
-    if _PLAIN(key) and key[0] != "." and "/." not in key and len(key) <= MAX_KEY_BYTES:
+    # Almost every key is printable ASCII without a segment that begins with a dot: that needs no closer reading.
+    if key.isascii() and key.isprintable() and "/." not in key and 0 < len(key) <= MAX_KEY_BYTES and key[0] != ".":
         return key
     _check_text(key)
     if key.startswith(RESERVED):

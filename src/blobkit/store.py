@@ -176,7 +176,7 @@ class Store:
             spec = ops.merge_spec(spec, _spec(*given))
         order = self._calls.order(spec, verify_after)
         full = self._calls.full(key)
-        start, end = ops.lifetime(self._calls.now(), expires_in, expires_at, self.capabilities.limits.max_expiry)
+        start, end = self._calls.lifetime(expires_in, expires_at)
         signer, end = self._calls.signer(end)
         try:
             request = signer.upload(full, order, start, end)
@@ -205,15 +205,16 @@ class Store:
         """
         shared: UploadOrder | None = None
         items: list[tuple[str, UploadOrder]] = []
+        full = self._calls.full
         for entry in arguments.items("keys", keys):
             if isinstance(entry, str):
                 if shared is None:
                     shared = self._calls.order(spec, verify_after)
-                items.append((self._calls.full(entry), shared))
+                items.append((full(entry), shared))
             else:
                 key, own = entry
-                items.append((self._calls.full(key), self._calls.order(own, verify_after)))
-        start, end = ops.lifetime(self._calls.now(), expires_in, expires_at, self.capabilities.limits.max_expiry)
+                items.append((full(key), self._calls.order(own, verify_after)))
+        start, end = self._calls.lifetime(expires_in, expires_at)
         signer, end = self._calls.signer(end)
         try:
             return signer.uploads(items, start, end)
@@ -265,10 +266,9 @@ class Store:
             need.append(Feature.VERSIONS)
         ops.require(self.capabilities, self.provider, *need)
         full = self._calls.full(key)
-        longest = self.capabilities.limits.max_expiry
-        start, end = ops.lifetime(self._calls.now(), expires_in, expires_at, longest)
+        start, end = self._calls.lifetime(expires_in, expires_at)
         if stable_for is not None:
-            start, end = ops.stable_lifetime(start, end, stable_for, longest)
+            start, end = ops.stable_lifetime(start, end, stable_for, self.capabilities.limits.max_expiry)
         signer, end = self._calls.signer(end)
         try:
             request = signer.download(
@@ -291,7 +291,7 @@ class Store:
         """
         ops.require(self.capabilities, self.provider, Feature.SIGN_DELETE)
         full = self._calls.full(key)
-        start, end = ops.lifetime(self._calls.now(), expires_in, expires_at, self.capabilities.limits.max_expiry)
+        start, end = self._calls.lifetime(expires_in, expires_at)
         signer, end = self._calls.signer(end)
         try:
             request = signer.delete(full, start, end)

@@ -16,7 +16,17 @@ from __future__ import annotations
 from binascii import b2a_base64
 from typing import Final, NamedTuple
 
-__all__ = ["ID_LENGTH", "NONCE_LENGTH", "Block", "chunk_id", "mark_id", "nonce_of", "parse_id", "query_prefix", "query_suffix"]
+__all__ = [
+    "ID_LENGTH",
+    "NONCE_LENGTH",
+    "Block",
+    "chunk_id",
+    "mark_id",
+    "nonce_of",
+    "parse_id",
+    "query_prefix",
+    "query_suffix",
+]
 
 NONCE_LENGTH: Final = 26
 ID_LENGTH: Final = 36

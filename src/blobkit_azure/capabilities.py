@@ -37,7 +37,7 @@ _COMPARED: Final = (Constraint.SIZE, Constraint.SIZE_RANGE, Constraint.CHECKSUM)
 
 
 def _enforces(config: AzureConfig, shared: str | None) -> dict[tuple[Route, Constraint], Verdict]:
-    bound = Enforcement.SIGNATURE if config.binds_headers else False
+    bound: Verdict = Enforcement.SIGNATURE if config.binds_headers else False
     cells: dict[tuple[Route, Constraint], Verdict] = {}
     for constraint in Constraint:
         cells[Route.POST, constraint] = False  # there are no forms

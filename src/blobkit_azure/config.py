@@ -38,7 +38,9 @@ OPTIONS: Final = (
     Option("sas_token", Kind.SECRET, "A shared access signature, when there is no key; else AZURE_STORAGE_SAS_TOKEN."),
     Option("share_sas", Kind.FLAG, "Hand that signature to clients, as wide and as long-lived as it is.", "false"),
     Option("access_token", Kind.SECRET, "An Entra token for storage, when something else renews it."),
-    Option("identity", Kind.CHOICE, "Which of azure-identity's credentials, when there is neither.", "default", IDENTITIES),
+    Option(
+        "identity", Kind.CHOICE, "Which of azure-identity's credentials, when there is neither.", "default", IDENTITIES
+    ),
     Option("client_id", Kind.TEXT, "The client id of a managed or workload identity."),
     Option("tenant_id", Kind.TEXT, "The tenant of a workload identity, or of a developer's login."),
     Option("endpoint", Kind.TEXT, "Where the account is, when it is not the public cloud (an emulator)."),

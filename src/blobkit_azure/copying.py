@@ -1,7 +1,7 @@
 """Server-side copies: pinned to the source's etag, with everything that the source has.
 
-Up to 256 MiB Copy Blob From URL answers when the copy is there; above, Copy Blob may go on by itself, and is polled with a limit
-and called off when something fails. https://learn.microsoft.com/rest/api/storageservices/copy-blob
+Up to 256 MiB Copy Blob From URL answers when the copy is there; above, Copy Blob may go on by itself, and is polled with a
+limit and called off when something fails. https://learn.microsoft.com/rest/api/storageservices/copy-blob
 """
 
 from __future__ import annotations

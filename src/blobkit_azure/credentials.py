@@ -202,6 +202,4 @@ def identity(config: AzureConfig) -> TokenCredential:
         case "powershell":
             return known.AzurePowerShellCredential(tenant_id=tenant or "")
         case _:
-            return known.DefaultAzureCredential(
-                managed_identity_client_id=client, workload_identity_tenant_id=tenant
-            )
+            return known.DefaultAzureCredential(managed_identity_client_id=client, workload_identity_tenant_id=tenant)

@@ -51,7 +51,8 @@ _ROLE: Final = _Row(
 )
 _ARCHIVED: Final = _Row(PermissionDenied, "the blob is in the archive tier: rehydrate it first")
 _TYPE: Final = _Row(
-    SessionMismatch, "the blob at this key is a page or append blob; blobkit works with block blobs: delete it, or another key"
+    SessionMismatch,
+    "the blob at this key is a page or append blob; blobkit works with block blobs: delete it, or another key",
 )
 _IDS: Final = _Row(
     SessionMismatch,
@@ -79,7 +80,9 @@ _CODES: Final[dict[str, _Row]] = {
     "SourceConditionNotMet": _Row(PreconditionFailed),
     "TargetConditionNotMet": _Row(PreconditionFailed),
     "BlobOverwritten": _Row(PreconditionFailed),
-    "SnapshotsPresent": _Row(ObjectLocked, "the blob has snapshots, which a delete would take along: purge_versions=True"),
+    "SnapshotsPresent": _Row(
+        ObjectLocked, "the blob has snapshots, which a delete would take along: purge_versions=True"
+    ),
     "BlobImmutableDueToPolicy": _POLICY,
     "BlobImmutableDueToLegalHold": _POLICY,
     "LeaseIdMissing": _LEASE,
@@ -94,7 +97,9 @@ _CODES: Final[dict[str, _Row]] = {
     "InvalidBlockId": _IDS,
     "BlockCountExceedsLimit": _BLOCKS,
     "RequestEntityTooLargeBlockCountExceedsLimit": _BLOCKS,
-    "InvalidBlockList": _Row(ChunkMismatch, "blocks of the list are not there: they lapsed, or another upload took the key"),
+    "InvalidBlockList": _Row(
+        ChunkMismatch, "blocks of the list are not there: they lapsed, or another upload took the key"
+    ),
     "BlockListTooLong": _Row(InvalidChunk, "at most 50,000 blocks make a blob"),
     "RequestBodyTooLarge": _Row(InvalidArgument, "4,000 MiB for a block, 5,000 MiB for a blob in one request"),
     "Md5Mismatch": _Row(ChecksumMismatch),
@@ -204,7 +209,12 @@ def classify(error: Exception) -> Classified | None:
         return _broken(error)
     if module != "azure":
         return None
-    from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ServiceRequestError, ServiceResponseError
+    from azure.core.exceptions import (
+        ClientAuthenticationError,
+        HttpResponseError,
+        ServiceRequestError,
+        ServiceResponseError,
+    )
 
     if isinstance(error, ClientAuthenticationError) and status_of(error) is None:
         return _entra(error)

@@ -76,12 +76,7 @@ class AzureObjects:
             answer = blob.upload_blob(data, length=size, overwrite=not spec.if_absent, **params, **conditions)
         else:
             answer = blob.commit_block_list(self._staged(blob, body, size, upload_id), **params, **conditions)
-        try:
-            return blob_info(key, blob.get_blob_properties(**if_etag(str(answer["etag"]))))
-        except HttpResponseError as error:
-            if status_of(error) not in (404, 412):
-                raise
-        return written(key, size, spec, upload_id, answer)  # and replaced by another since
+        return written(key, size, spec, upload_id, answer)
 
     def _staged(self, blob: BlobClient, body: IO[bytes], size: int, upload_id: str) -> list[BlobBlock]:
         """The body as uncommitted blocks, one in memory at a time."""

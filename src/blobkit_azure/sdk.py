@@ -72,7 +72,7 @@ class Sdk:
             """The SDK's own rules of what is tried again, with waits that begin small, grow, and differ."""
 
             def get_backoff_time(self, settings: dict[str, Any]) -> float:
-                longest = min(_LONGEST, _FIRST * 2 ** int(settings["count"]))
+                longest: float = min(_LONGEST, _FIRST * 2.0 ** int(settings["count"]))
                 return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads callers, protects nothing
 
         config, seconds = self._config, self._context.timeout.total_seconds()

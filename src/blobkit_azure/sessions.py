@@ -87,7 +87,9 @@ def commit(sdk: Sdk, state: SessionState, chunks: Sequence[HeldChunk], total: in
     except HttpResponseError as error:
         code = code_of(error)
         if create and (code in _EXISTS or status_of(error) == 412):
-            raise AlreadyExists("there is a blob at this key already", code=code, http_status=status_of(error)) from error
+            raise AlreadyExists(
+                "there is a blob at this key already", code=code, http_status=status_of(error)
+            ) from error
         if code == "InvalidBlockList" and received(sdk, state).state == "gone":
             raise SessionNotFound("another upload took the key, or the blocks lapsed", code=code) from error
         raise

@@ -21,7 +21,19 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
     from azure.storage.blob import BlobProperties
 
-__all__ = ["Stream", "blob_info", "check_body", "if_etag", "if_missing", "quoted", "read_exactly", "replaced", "stored", "tier", "written"]
+__all__ = [
+    "Stream",
+    "blob_info",
+    "check_body",
+    "if_etag",
+    "if_missing",
+    "quoted",
+    "read_exactly",
+    "replaced",
+    "stored",
+    "tier",
+    "written",
+]
 
 _BLOCK: Final = 1 << 20
 
@@ -103,8 +115,8 @@ def check_body(body: IO[bytes], size: int, checksum: Checksum | None) -> None:
 def blob_info(key: str, found: BlobProperties) -> BlobInfo:
     """What the service says of a blob.
 
-    Its Content-MD5 is no checksum that the service vouches for: whoever may write a blob may say any, with Put Block List or Set
-    Blob Properties. Whoever asks for a digest gets it from the bytes.
+    Its Content-MD5 is no checksum that the service vouches for: whoever may write a blob may say any, with Put Block List or
+    Set Blob Properties. Whoever asks for a digest gets it from the bytes.
     """
     metadata = {str(name).lower(): str(value) for name, value in (found.metadata or {}).items()}
     upload_id = metadata.pop(UPLOAD_ID_KEY, None)

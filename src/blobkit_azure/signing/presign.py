@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Halves", "Presigner", "encode_key", "halves"]
 
 _SPECIAL: Final = re.compile(r"[^A-Za-z0-9\-._~/]").search
+_SAFE: Final = "/-._~"
 _IPAD: Final = bytes(byte ^ 0x36 for byte in range(256))
 _OPAD: Final = bytes(byte ^ 0x5C for byte in range(256))
 _BLOCK: Final = 64
@@ -33,7 +34,7 @@ Halves = tuple["Hash", "Hash"]
 
 def encode_key(key: str) -> str:
     """The blob's name as a URL path: UTF-8, everything but ``A-Za-z0-9-._~/`` percent-encoded."""
-    return quote(key, safe="/-._~") if _SPECIAL(key) else key
+    return quote(key, safe=_SAFE) if _SPECIAL(key) else key
 
 
 def halves(key: bytes) -> Halves:
@@ -68,22 +69,20 @@ class Presigner:
 
     def url(self, key: str) -> str:
         """The signed URL of a blob."""
-        inner = self._inner.copy()
+        inner, outer = self._inner.copy(), self._outer.copy()
         inner.update(f"{key}{self._tail}".encode())
-        outer = self._outer.copy()
         outer.update(inner.digest())
-        signature = b2a_base64(outer.digest(), newline=False)[:-1].decode().replace("+", "%2B")
-        # 32 bytes are 43 characters and one "=". A "/" stays: the SDK leaves it, and a query may have it.
-        return f"{self._base}{encode_key(key)}{self._query}{signature}%3D"
+        # 32 bytes are 43 characters, a "=" and the line feed that is added. A "/" stays: the SDK leaves it, and a query may have it.
+        signature = b2a_base64(outer.digest())[:-2].decode().replace("+", "%2B")
+        return f"{self._base}{quote(key, safe=_SAFE) if _SPECIAL(key) else key}{self._query}{signature}%3D"
 
     def urls(self, keys: Iterable[str]) -> Iterator[str]:
-        """The same for many, with everything at hand."""
-        base, query, tail = self._base, self._query, self._tail
-        start, finish = self._inner.copy, self._outer.copy
-        special, base64 = _SPECIAL, b2a_base64
+        """The same for many: what each takes from the object is taken once."""
+        base, query, tail, special, base64 = self._base, self._query, self._tail, _SPECIAL, b2a_base64
+        begin, finish = self._inner.copy, self._outer.copy
         for key in keys:
-            inner, outer = start(), finish()
+            inner, outer = begin(), finish()
             inner.update(f"{key}{tail}".encode())
             outer.update(inner.digest())
-            signature = base64(outer.digest(), newline=False)[:-1].decode().replace("+", "%2B")
-            yield f"{base}{encode_key(key) if special(key) else key}{query}{signature}%3D"
+            signature = base64(outer.digest())[:-2].decode().replace("+", "%2B")
+            yield f"{base}{quote(key, safe=_SAFE) if special(key) else key}{query}{signature}%3D"

@@ -244,7 +244,9 @@ def _check(grant: Grant, key: AccountKey | DelegationKey) -> None:
             raise InvalidArgument(f"a SAS of version {grant.version} has no {name}", hint=f"version {since} has")
     if isinstance(key, DelegationKey):
         if grant.policy:
-            raise InvalidArgument("a user-delegation SAS has no stored access policy", hint="sign with the account's key")
+            raise InvalidArgument(
+                "a user-delegation SAS has no stored access policy", hint="sign with the account's key"
+            )
         if grant.version < RESOURCE_SINCE:
             raise InvalidArgument(f"there is no user-delegation SAS of version {grant.version}")
     elif wrong := [name for name in _DELEGATED_ONLY if getattr(grant, name)]:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Final, overload
 from urllib.parse import quote
 
 from blobkit.backend import DownloadOrder, SessionState, UploadOrder
 from blobkit.blobs import Checksum
 from blobkit.chunking import Chunk
-from blobkit.signed import ChunkTemplate, Receipt, RequestTemplate, SignedChunk, SignedRequest
+from blobkit.signed import ChunkTemplate, Receipt, RequestTemplate, SignedChunk, SignedRequest, signed_requests
 from blobkit.spec import Constraint
 from blobkit_azure.blocks import query_prefix, query_suffix
 from blobkit_azure.signing.presign import Presigner, encode_key, halves
@@ -226,6 +228,10 @@ def _chunks(url: str, state: SessionState, chunks: Sequence[Chunk], end: int) ->
     return tuple([SignedChunk(_CHUNK, head + query_suffix(chunk.number), end, chunk) for chunk in chunks])
 
 
+_key: Final = itemgetter(0)
+_order: Final = itemgetter(1)
+
+
 class _Batch(Sequence[SignedRequest]):
     """Uploads that are signed when they are read."""
 
@@ -250,13 +256,10 @@ class _Batch(Sequence[SignedRequest]):
         return self._signer.upload(key, order, 0, self._end)
 
     def __iter__(self) -> Iterator[SignedRequest]:
-        end, last, url, template = self._end, None, None, None
-        for key, order in self._items:
-            if order is not last or url is None or template is None:
-                _, presigner, template = self._signer.prepared(order, end)
-                last, url = order, presigner.url
-            yield SignedRequest(template, url(key), end)
+        end = self._end
+        for order, run in groupby(self._items, _order):  # mostly one: uploads that share a spec
+            _, presigner, template = self._signer.prepared(order, end)
+            yield from signed_requests(template, presigner.urls(map(_key, run)), end)
 
     def __repr__(self) -> str:
         return f"<{len(self)} signed uploads>"
-

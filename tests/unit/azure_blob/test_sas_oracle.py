@@ -35,7 +35,9 @@ texts = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs
 maybe = st.none() | texts
 ids = st.uuids().map(str)
 times = st.datetimes().map(lambda moment: moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
-pairs = st.dictionaries(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=20), texts, max_size=3)
+pairs = st.dictionaries(
+    st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=20), texts, max_size=3
+)
 containers = st.sampled_from(["media", "$web", "a-b-c"])
 
 
@@ -219,7 +221,9 @@ def test_a_field_that_would_not_be_signed_is_refused(more: dict[str, Any]) -> No
         service_sas(Grant(permissions="r", expiry="2030-01-02T03:04:05Z", **more), KEY, "media", "k")
 
 
-@pytest.mark.parametrize("more", [{"policy": "p"}, {"version": "2015-04-05"}, {"version": "2025-05-05", "user_oid": "u"}])
+@pytest.mark.parametrize(
+    "more", [{"policy": "p"}, {"version": "2015-04-05"}, {"version": "2025-05-05", "user_oid": "u"}]
+)
 def test_what_a_delegation_key_cannot_sign_is_refused(more: dict[str, Any]) -> None:
     key = DelegationKey("acct", bytes(32), "o", "t", "s", "e", "b", "2026-04-06")
     with pytest.raises(InvalidArgument):
