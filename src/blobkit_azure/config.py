@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
@@ -125,6 +125,8 @@ def read_config(config: StoreConfig, env: Mapping[str, str]) -> AzureConfig:
         )
     if config.flag("share_sas") and given.sas is None:
         raise ConfigError("share_sas hands on a sas_token, and there is none")
+    if given.key is None and given.sas is None and not control.secure:
+        raise ConfigError("an Entra identity logs in over https alone", hint="an https endpoint, or an account key")
     made = AzureConfig(
         account=account,
         container=container,
@@ -148,8 +150,6 @@ def read_config(config: StoreConfig, env: Mapping[str, str]) -> AzureConfig:
 
 def _dated(made: AzureConfig, version: str | None, longest: timedelta | None) -> AzureConfig:
     """With the version of the signatures, and their longest life."""
-    from dataclasses import replace
-
     if version is None:
         version = HEADERS_SINCE if made.delegated else _SERVICE_VERSION
     elif not _VERSION(version) or version < _OLDEST:
