@@ -15,7 +15,7 @@ from blobkit import Constraint, Feature, Route
 from blobkit.plugins.manager import find_store_plugin
 
 ROOT = Path(__file__).resolve().parents[1]
-_KEYS = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"}  # a table needs an open store, and that needs a key
+_KEYS = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AZURE_STORAGE_KEY": "a" * 64}  # a table needs an open store, and that needs a key
 _WORDS = {None: "?", False: "no"}
 
 
@@ -52,9 +52,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "enforcement:local": lambda: enforcement("memory://tables"),
     "enforcement:s3": lambda: enforcement("s3://tables/?region=eu-west-1"),
     "enforcement:gcs": lambda: enforcement("gs://tables/?hmac_access_id=k&hmac_secret_env=AWS_SECRET_ACCESS_KEY"),
+    "enforcement:azure": lambda: enforcement("az://account/tables/"),
+    "enforcement:delegation": lambda: enforcement("az://account/tables/?identity=default"),
     "features:local": lambda: features("memory://tables"),
     "options:s3": lambda: options("s3"),
     "options:gcs": lambda: options("gs"),
+    "options:azure": lambda: options("az"),
 }
 
 

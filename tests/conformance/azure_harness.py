@@ -33,8 +33,8 @@ REASONS: Final = {
     "unsatisfiable_range": "Azurite answers a range that starts at the end with 206; Azure with 416",
     "uncovers": "Azurite has no versions",
 }
-"""What the kit asks and cannot see. Beside it Azurite checks neither ``sip`` nor ``srh`` and ``srq``; that these are signed as Azure
-wants them, the comparison with azure-storage-blob proves (tests/unit/azure_blob)."""
+"""What the kit asks and cannot see. Beside it Azurite checks neither ``sip`` nor ``srh`` and ``srq``; that these are signed as
+Azure wants them, the comparison with azure-storage-blob proves (tests/unit/azure_blob)."""
 
 
 @contextmanager

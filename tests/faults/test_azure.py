@@ -1,4 +1,4 @@
-"""Azure Blob Storage on Azurite, where things go wrong, and where it differs: the demo, revocation, leases, other people's blocks."""
+"""Azure on Azurite, where things go wrong and where it differs: the demo, revocation, leases, other people's blocks."""
 
 from __future__ import annotations
 
@@ -208,7 +208,9 @@ def test_from_version_2026_04_06_on_the_headers_are_bound(secure: Azurite) -> No
 
 
 @pytest.mark.parametrize("wide", [True, False], ids=["account", "container"])
-def test_a_given_signature_is_used_and_only_handed_on_when_told_to(server: Azurite, monkeypatch: pytest.MonkeyPatch, wide: bool) -> None:  # fmt: skip
+def test_a_given_signature_is_used_and_only_handed_on_when_told_to(
+    server: Azurite, monkeypatch: pytest.MonkeyPatch, wide: bool
+) -> None:
     end = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
     if wide:
         sas = account_sas(

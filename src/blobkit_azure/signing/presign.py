@@ -72,7 +72,7 @@ class Presigner:
         inner, outer = self._inner.copy(), self._outer.copy()
         inner.update(f"{key}{self._tail}".encode())
         outer.update(inner.digest())
-        # 32 bytes are 43 characters, a "=" and the line feed that is added. A "/" stays: the SDK leaves it, and a query may have it.
+        # 32 bytes are 43 characters, a "=" and the line feed that is added. A "/" stays, as the SDK leaves it.
         signature = b2a_base64(outer.digest())[:-2].decode().replace("+", "%2B")
         return f"{self._base}{quote(key, safe=_SAFE) if _SPECIAL(key) else key}{self._query}{signature}%3D"
 

@@ -15,7 +15,6 @@ from blobkit.spec import Constraint
 __all__ = ["META", "bound_headers", "put_headers"]
 
 META: Final = "x-ms-meta-"
-BLOB_TYPE: Final = ("x-ms-blob-type", "BlockBlob")
 _CONTENT_TYPE: Final = "x-ms-blob-content-type"
 # The header of each constraint that travels in one, beside metadata.
 _HEADERS: Final = (
@@ -47,7 +46,7 @@ def put_headers(order: UploadOrder) -> Mapping[str, str]:
     bound goes as plain ``Content-Type``. An MD5 is compared by Azure when it is sent, though nobody can make a client send it.
     """
     spec = order.spec
-    headers = dict([BLOB_TYPE])
+    headers = {"x-ms-blob-type": "BlockBlob"}
     for constraint, name in _HEADERS:
         if constraint in spec.constraints:
             plain = name == _CONTENT_TYPE and not order.binds(constraint)

@@ -66,7 +66,7 @@ ROWS: list[tuple[int, str | None, type[errors.BlobkitError], bool]] = [
 ]
 
 
-@pytest.mark.parametrize(("status", "code", "kind", "hint"), ROWS, ids=lambda value: str(value))
+@pytest.mark.parametrize(("status", "code", "kind", "hint"), ROWS, ids=str)
 def test_an_answer_becomes_its_own_error(
     status: int, code: str | None, kind: type[errors.BlobkitError], hint: bool
 ) -> None:

@@ -132,7 +132,7 @@ def test_addresses_and_protocol_are_signed() -> None:
     )
 
 
-TABLE = {
+TABLE: dict[str, dict[str, Any]] = {
     "account_key_env=KEY": {"if_absent": "signature"},
     "access_token_env=KEY&sas_version=2025-11-05": {"if_absent": "signature"},
     "access_token_env=KEY": {
@@ -159,11 +159,12 @@ def test_who_enforces_what_on_a_put(options: str) -> None:
         for constraint, who in found.items():
             if who:
                 continue
-            given: dict[str, Any] = {
+            ways: dict[str, dict[str, Any]] = {
                 "size": {"size": 1}, "size_range": {"max_size": 1}, "metadata": {"metadata": {"a": "1"}},
                 "checksum": {"checksum": blobkit.Checksum.of("md5", b"")}, "if_absent": {"if_absent": True},
                 "content_type": {"content_type": "image/png"},
-            }.get(constraint, {constraint: "x"})  # fmt: skip
+            }  # fmt: skip
+            given: dict[str, Any] = ways.get(constraint, {constraint: "x"})
             with pytest.raises(blobkit.UnenforceableConstraint) as refusal:
                 store.sign_upload("k", **given)
             assert refusal.value.constraint == constraint
@@ -181,9 +182,11 @@ def test_a_signature_that_is_not_shared_signs_nothing() -> None:
 
 @pytest.mark.parametrize("key", ["a\\b", "a.", "a./b", "a/.../b", "a/" * 254 + "b"])
 def test_names_that_azure_would_change_are_refused(key: str) -> None:
-    with blobkit.open_store("az://acct/media/?account_key_env=KEY", env={"KEY": KEY}) as store:
-        with pytest.raises(blobkit.InvalidKey):
-            store.sign_upload(key)
+    with (
+        blobkit.open_store("az://acct/media/?account_key_env=KEY", env={"KEY": KEY}) as store,
+        pytest.raises(blobkit.InvalidKey),
+    ):
+        store.sign_upload(key)
 
 
 def test_a_store_prints_no_secret() -> None:

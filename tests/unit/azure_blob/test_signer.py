@@ -22,7 +22,7 @@ from blobkit_azure.signing.signer import AzureSigner, Rules
 
 END = 1_900_000_000
 BASE = "https://acct.blob.core.windows.net/media/"
-KEYS = {
+KEYS: dict[str, AccountKey | DelegationKey] = {
     "account": AccountKey("acct", bytes(range(64))),
     "long": AccountKey("acct", bytes(range(200))),
     "delegation": DelegationKey("acct", bytes(range(32)), "oid", "tid", "s", "e", "b", "2026-04-06"),
