@@ -16,7 +16,7 @@ from tests.servers.azurite import ACCOUNT, KEY, azurite
 from tests.servers.processes import free_port
 
 from blobkit.testing import Harness, everything_but
-from blobkit.testing.clients import CurlClient, HttpClient, UrllibClient
+from blobkit.testing.clients import Client, CurlClient, HttpClient, UrllibClient
 from blobkit.testing.corpus import KEYS
 
 __all__ = ["azurite_harness"]
@@ -38,8 +38,9 @@ Azure wants them, the comparison with azure-storage-blob proves (tests/unit/azur
 
 
 @contextmanager
-def azurite_harness(folder: Path, *, delegation: bool) -> Iterator[Harness]:
-    """A server, and its harness: service SAS over HTTP, or user-delegation SAS over HTTPS."""
+def azurite_harness(folder: Path, *, delegation: bool, wide: bool) -> Iterator[Harness]:
+    """A server, and its harness: service SAS over HTTP, or user-delegation SAS over HTTPS; ``wide`` with every HTTP stack
+    that can be told whom to trust."""
     with pytest.MonkeyPatch.context() as patch, azurite(folder, https=delegation) as server:
         if delegation:
             for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
@@ -54,6 +55,9 @@ def azurite_harness(folder: Path, *, delegation: bool) -> Iterator[Harness]:
         stranger = f"az://{ACCOUNT}/media/?{endpoint}&account_key_env=BLOBKIT_TEST_STRANGER"
         scheme = "https" if delegation else "http"
         nowhere = quote(f"{scheme}://127.0.0.1:{free_port()}/{ACCOUNT}", safe="")
+        clients: list[Client] | None = [HttpClient(), UrllibClient()]
+        if wide:
+            clients = [HttpClient(), UrllibClient(), CurlClient()] if delegation else None
         yield Harness(
             f"az://{ACCOUNT}/media/?{options}",
             enforces=everything_but(*REASONS),
@@ -65,7 +69,7 @@ def azurite_harness(folder: Path, *, delegation: bool) -> Iterator[Harness]:
                 "unreachable": f"az://{ACCOUNT}/media/?endpoint={nowhere}&{rest}",
             },
             refuses=frozenset({"three-dots"} | {key.name for key in KEYS if key.fragile}),
-            clients=[HttpClient(), UrllibClient(), CurlClient()] if delegation else None,
+            clients=clients,
             origin=ORIGIN,
             storage_class="Cool",
             name="azurite-delegation" if delegation else "azurite-service",
