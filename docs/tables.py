@@ -15,7 +15,11 @@ from blobkit import Constraint, Feature, Route
 from blobkit.plugins.manager import find_store_plugin
 
 ROOT = Path(__file__).resolve().parents[1]
-_KEYS = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AZURE_STORAGE_KEY": "a" * 64}  # a table needs an open store, and that needs a key
+_KEYS = {  # a table needs an open store, and that needs a key
+    "AWS_ACCESS_KEY_ID": "k",
+    "AWS_SECRET_ACCESS_KEY": "s",
+    "AZURE_STORAGE_KEY": "a" * 64,
+}
 _WORDS = {None: "?", False: "no"}
 
 
