@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from typing import Any
 
 import pytest
@@ -18,12 +17,12 @@ from azure.storage.blob._serialize import _SUPPORTED_API_VERSIONS
 from azure.storage.blob._shared.shared_access_signature import SharedAccessSignature
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.counts import examples
 
 from blobkit.errors import InvalidArgument
 from blobkit_azure.signing import AccountGrant, AccountKey, DelegationKey, Grant, account_sas, service_sas
 from blobkit_azure.signing.sas import HEADERS_SINCE, SCOPE_SINCE
 
-EXAMPLES = int(os.environ.get("BLOBKIT_EXAMPLES", "80"))  # 2,000 take a minute or two
 KEY = AccountKey("acct", bytes(range(64)))
 KEY_TEXT = base64.b64encode(KEY.value).decode()
 SERVICE_VERSIONS = [version for version in _SUPPORTED_API_VERSIONS if version >= SCOPE_SINCE]
@@ -118,7 +117,7 @@ def sdk_key(key: DelegationKey) -> UserDelegationKey:
 targets = st.sampled_from(["b", "bs", "bv"])
 
 
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=examples(80))
 @given(service_grants, letters("racwdxytmei"), containers, names, targets)
 def test_a_service_sas_of_a_blob_equals_the_sdks(
     asked: dict[str, Any], permissions: str, container: str, key: str, target: str
@@ -132,14 +131,14 @@ def test_a_service_sas_of_a_blob_equals_the_sdks(
     assert service_sas(grant, KEY, container, key) == expected
 
 
-@settings(max_examples=EXAMPLES // 2)
+@settings(max_examples=examples(40))
 @given(service_grants, letters("racwdxyltfmei"), containers)
 def test_a_service_sas_of_a_container_equals_the_sdks(asked: dict[str, Any], permissions: str, container: str) -> None:
     expected = theirs(generate_container_sas, asked, container, permissions=permissions, account_key=KEY_TEXT)
     assert service_sas(Grant(permissions=permissions, resource="c", **asked), KEY, container) == expected
 
 
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=examples(80))
 @given(delegation_grants, letters("racwdxytmei"), delegation_keys, containers, names, targets)
 def test_a_user_delegation_sas_of_a_blob_equals_the_sdks(
     asked: dict[str, Any], permissions: str, key: DelegationKey, container: str, blob: str, target: str
@@ -159,7 +158,7 @@ def test_a_user_delegation_sas_of_a_blob_equals_the_sdks(
     assert service_sas(grant, key, container, blob) == expected
 
 
-@settings(max_examples=EXAMPLES // 2)
+@settings(max_examples=examples(40))
 @given(delegation_grants, letters("racwdxyltfmei"), delegation_keys, containers)
 def test_a_user_delegation_sas_of_a_container_equals_the_sdks(
     asked: dict[str, Any], permissions: str, key: DelegationKey, container: str
@@ -170,7 +169,7 @@ def test_a_user_delegation_sas_of_a_container_equals_the_sdks(
     assert service_sas(Grant(permissions=permissions, resource="c", **asked), key, container) == expected
 
 
-@settings(max_examples=EXAMPLES // 4)
+@settings(max_examples=examples(20))
 @given(delegation_grants, delegation_keys, st.lists(st.sampled_from(["a", "b c", "é"]), min_size=1, max_size=4))
 def test_a_sas_of_a_directory_equals_the_sdks(asked: dict[str, Any], key: DelegationKey, path: list[str]) -> None:
     directory = "/".join(path)
@@ -182,7 +181,7 @@ def test_a_sas_of_a_directory_equals_the_sdks(asked: dict[str, Any], key: Delega
     assert service_sas(grant, key, "media", directory) == expected
 
 
-@settings(max_examples=EXAMPLES // 2)
+@settings(max_examples=examples(40))
 @given(
     st.fixed_dictionaries({**common, "version": st.sampled_from(SERVICE_VERSIONS)}),
     letters("rwdxylacuptfi"),

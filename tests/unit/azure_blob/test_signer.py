@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.counts import examples
 
 from blobkit.backend import DownloadOrder, SessionState, UploadOrder
 from blobkit.chunking import Chunk, ChunkLimits, plan
@@ -39,7 +40,7 @@ def url(grant: Grant, key: str, name: str, more: str = "") -> str:
     return f"{BASE}{encode_key(name)}?{more}{service_sas(grant, KEYS[key], 'media', name)}"
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(names, st.sampled_from(sorted(KEYS)))
 def test_every_verb_equals_the_sas_of_its_grant(name: str, key: str) -> None:
     mine, plain = signer(key), {"version": "2026-04-06", "expiry": stamp(END), "protocol": "https"}
@@ -54,7 +55,7 @@ def test_every_verb_equals_the_sas_of_its_grant(name: str, key: str) -> None:
     assert mine.download(name, shown, 0, END).url.reveal() == url(grant, key, name)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.lists(names, min_size=1, max_size=8), st.sampled_from(sorted(KEYS)))
 def test_a_batch_equals_one_by_one(many: list[str], key: str) -> None:
     orders = [UploadOrder(ANY, Route.PUT, {}), UploadOrder(UploadSpec(content_type="image/png"), Route.PUT, {})]
@@ -92,7 +93,7 @@ def test_what_is_only_verified_is_said_and_not_bound() -> None:
     assert dict(request.headers) == {"x-ms-blob-type": "BlockBlob", "content-type": "image/png", "x-ms-meta-a": "1"}
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(names, st.lists(st.integers(1, 50_000), min_size=1, max_size=5), st.uuids())
 def test_one_signature_serves_all_blocks_of_a_session(name: str, numbers: list[int], upload: object) -> None:
     upload_id = str(upload).replace("-", "")
@@ -108,7 +109,7 @@ def test_one_signature_serves_all_blocks_of_a_session(name: str, numbers: list[i
         assert chunk.url.reveal() == f"{url(grant, 'account', name)}&comp=block&blockid={block}"
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.uuids(), st.integers(1, 100_000), st.integers(1, 2**35))
 def test_block_ids_say_whose_they_are(upload: object, number: int, started: int) -> None:
     nonce = nonce_of(str(upload).replace("-", ""))
