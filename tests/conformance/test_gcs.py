@@ -46,6 +46,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     run_each(metafunc, dict.fromkeys(MODES))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_login() -> Iterator[None]:
+    """Every test opens stores anew; of one key they share one login, and with it one token. tests/unit/gcs has the logins."""
+    from google.oauth2 import service_account
+
+    logins: dict[str, object] = {}
+    make = service_account.Credentials.from_service_account_info
+
+    def shared(info: dict[str, str], **options: object) -> object:
+        mark = json.dumps([info, repr(options)], sort_keys=True)
+        if mark not in logins:
+            logins[mark] = make(info, **options)  # type: ignore[no-untyped-call]
+        return logins[mark]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(service_account.Credentials, "from_service_account_info", shared)
+        yield
+
+
 @pytest.fixture(scope="module")
 def harness(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
     folder: Path = tmp_path_factory.mktemp("gcs")
