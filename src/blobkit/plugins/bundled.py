@@ -22,3 +22,7 @@ PROVIDERS: Final[dict[str, str]] = {
     "s3": "s3",
 }
 """Provider name, as it stands in a dict, to scheme."""
+
+CDNS: Final[dict[str, str]] = {
+    "cloudfront": "blobkit_aws.cdn:plugin",
+}
