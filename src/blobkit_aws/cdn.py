@@ -15,14 +15,13 @@ import json
 import re
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
-from blobkit.cdn.base import Cdn, Seen, moment
+from blobkit.cdn.base import Cdn, Seen, Site
 from blobkit.cdn.grants import PrefixGrant, Scope
 from blobkit.cdn.keys import Hash, Key, SigningKey, public_pem_key
-from blobkit.cdn.model import NO_TERMS, CdnCapabilities, Refusal, Restriction, Terms, Verdict
+from blobkit.cdn.model import NO_TERMS, CdnCapabilities, Refusal, Refused, Restriction, Terms, Verdict
 from blobkit.cdn.opening import CdnContext
 from blobkit.config import Kind, Option, StoreConfig
 from blobkit.errors import ConfigError, CredentialsMissing
@@ -69,12 +68,10 @@ class CloudFront(Cdn):
     """One distribution.
 
     Args:
-        host: ``d111111abcdef8.cloudfront.net``, or an alternate domain name.
+        site: Where it is; a host alone will do: ``d111111abcdef8.cloudfront.net``, or an alternate domain name.
         keys: Key-pair id to key: PEM (private, or public: it then verifies alone), or what signs. The first one signs;
             the others are those that are still, or already, in the key group.
         hash_algorithm: ``SHA256``, or ``SHA1``, which CloudFront takes for its default. A KMS signs SHA-256 alone.
-
-    The rest is :class:`Cdn`'s.
 
     Raises:
         ConfigError: No key, a bad id, or a key of another kind or size.
@@ -85,19 +82,12 @@ class CloudFront(Cdn):
 
     def __init__(
         self,
-        host: str,
+        site: Site | str,
         keys: Mapping[str, Key],
         *,
         hash_algorithm: Hash = "SHA256",
-        base: str = "",
-        origin_path: str = "",
-        store_prefix: str = "",
-        insecure: bool = False,
-        clock: Callable[[], datetime] | None = None,
     ) -> None:
-        super().__init__(
-            host, base=base, origin_path=origin_path, store_prefix=store_prefix, insecure=insecure, clock=clock
-        )
+        super().__init__(site)
         if not keys:
             raise ConfigError("CloudFront needs a key", provider=self.name)
         if bad := [key_id for key_id in keys if not _KEY_ID.match(key_id)]:
@@ -156,28 +146,24 @@ class CloudFront(Cdn):
     def check(self, seen: Seen, cookies: Mapping[str, str] | None) -> Verdict:
         """The signature first; then what the signed policy says."""
         if cookies is None:
-            given, resource = _taken_out(seen, self.reserved)
+            given, resource = seen.own(self.reserved)
         else:
             given = {name[11:]: value for name, value in cookies.items() if name.startswith("CloudFront-")}
             resource = seen.url
-        if isinstance(given, Verdict):
-            return given
         if not given:
-            return Verdict(Refusal.UNSIGNED, "there is no CloudFront signature")
+            raise Refused(Refusal.UNSIGNED, "there is no CloudFront signature")
         try:
             policy, signature = self._presented(given, resource)
         except ValueError as error:
-            return Verdict(Refusal.MALFORMED, str(error))
+            raise Refused(Refusal.MALFORMED, str(error)) from None
         name: Hash = "SHA256" if given.get("Hash-Algorithm") == "SHA256" else "SHA1"
         key = self._verifier(given["Key-Pair-Id"], name)
         if key is None:
-            return Verdict(
-                Refusal.UNKNOWN_KEY, f"the key {given['Key-Pair-Id']!r} is not one of {', '.join(self._given)}"
-            )
+            raise Refused(Refusal.UNKNOWN_KEY, f"{given['Key-Pair-Id']!r} is none of the keys {', '.join(self._given)}")
         if key.verify is None:
-            return Verdict(Refusal.UNVERIFIABLE, "the key signs elsewhere and its public half is not known")
+            raise Refused(Refusal.UNVERIFIABLE, "the key signs elsewhere and its public half is not known")
         if not key.verify(policy, signature):
-            return Verdict(Refusal.SIGNATURE, "the signature is not of this URL or policy, or of another key or hash")
+            raise Refused(Refusal.SIGNATURE, "the signature is not of this URL or policy, or of another key or hash")
         return _judge(policy, resource, seen)
 
     def _presented(self, given: Mapping[str, str], resource: str) -> tuple[bytes, bytes]:
@@ -209,21 +195,6 @@ def _resource(scope: Scope) -> str:
     return scope.url if scope.wild else f"{scope.url}*"
 
 
-def _taken_out(seen: Seen, names: frozenset[str]) -> tuple[dict[str, str] | Verdict, str]:
-    """CloudFront's own parameters, and the URL without them."""
-    own: dict[str, str] = {}
-    rest: list[str] = []
-    for pair in seen.query.split("&") if seen.query else ():
-        name, _, value = pair.partition("=")
-        if name not in names:
-            rest.append(pair)
-        elif name in own:
-            return Verdict(Refusal.MALFORMED, f"{name} is there twice"), ""
-        else:
-            own[name] = value
-    return own, f"{seen.origin}{seen.path}" + (f"?{'&'.join(rest)}" if rest else "")
-
-
 def _judge(policy: bytes, resource: str, seen: Seen) -> Verdict:
     """What a policy says of a request; its signature is good."""
     try:
@@ -236,14 +207,13 @@ def _judge(policy: bytes, resource: str, seen: Seen) -> Verdict:
         ranges = None if address is None else [str(address["AWS:SourceIp"])]
         fits = _pattern(str(pattern)).match(resource) is not None or pattern == resource
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return Verdict(Refusal.MALFORMED, "the policy is not one that CloudFront takes")
+        raise Refused(Refusal.MALFORMED, "the policy is not one that CloudFront takes") from None
     if not fits:
-        return Verdict(Refusal.RESOURCE, f"the policy is for {pattern}", moment(expires))
-    if (refused := seen.timely(expires, starts)) is not None:
-        return refused
-    if ranges is not None and (refused := seen.within(ranges)) is not None:
-        return refused
-    return Verdict(expires_at=moment(expires), path=seen.path)
+        raise Refused(Refusal.RESOURCE, f"the policy is for {pattern}", expires)
+    verdict = seen.timely(expires, starts)
+    if ranges is not None:
+        seen.within(ranges)
+    return verdict
 
 
 def _pattern(resource: str) -> re.Pattern[str]:
@@ -298,14 +268,9 @@ class CloudFrontPlugin(CdnPlugin):
         if older is not None and older_key is not None:
             keys[older] = older_key
         return CloudFront(
-            config.location["host"],
+            context.site(config),
             keys,
             hash_algorithm="SHA1" if config.text("hash_algorithm") == "SHA1" else "SHA256",
-            base=config.prefix,
-            origin_path=config.text("origin_path") or "",
-            store_prefix=context.store_prefix,
-            insecure=config.flag("insecure"),
-            clock=context.clock,
         )
 
 

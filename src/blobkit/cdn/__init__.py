@@ -6,12 +6,13 @@ itself lives elsewhere (KMS, HSM).
 
 from __future__ import annotations
 
-from blobkit.cdn.base import Cdn
+from blobkit.cdn.base import Cdn, Seen, Site
 from blobkit.cdn.grants import PrefixGrant, Scope
 from blobkit.cdn.keys import Key, SigningKey
 from blobkit.cdn.model import (
     CdnCapabilities,
     Refusal,
+    Refused,
     Restriction,
     Restrictions,
     SignedCookie,
@@ -26,11 +27,14 @@ __all__ = [
     "Key",
     "PrefixGrant",
     "Refusal",
+    "Refused",
     "Restriction",
     "Restrictions",
     "Scope",
+    "Seen",
     "SignedCookie",
     "SigningKey",
+    "Site",
     "Terms",
     "Verdict",
     "open_cdn",

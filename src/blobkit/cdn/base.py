@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from types import TracebackType
@@ -22,6 +23,7 @@ from blobkit.cdn.model import (
     NO_TERMS,
     CdnCapabilities,
     Refusal,
+    Refused,
     Restriction,
     Restrictions,
     SameSite,
@@ -37,13 +39,34 @@ from blobkit.ops import lifetime
 from blobkit.redaction import Secret
 from blobkit.signed import SignedUrl
 
-__all__ = ["Address", "Cdn", "Presented", "Seen"]
+__all__ = ["Address", "Cdn", "Presented", "Seen", "Site", "iso", "moment", "number"]
 
 Address = str | IPv4Address | IPv6Address
 Ranges = str | IPv4Address | IPv6Address | IPv4Network | IPv6Network
 Cookies = Mapping[str, str] | Iterable[SignedCookie]
 
 _DEFAULT: Final = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a CDN is, and how it reaches the store.
+
+    Attributes:
+        host: ``cdn.example`` or ``cdn.example:8443``.
+        base: The path below which the store's objects are: empty, or ends in ``/`` and does not start with one.
+        origin_path: What the CDN puts before the path when it asks the store: taken off keys. Of the same form.
+        store_prefix: The prefix of the store whose keys :meth:`Cdn.sign_key` is given.
+        insecure: Links are ``http://``.
+        clock: The time, for tests; aware.
+    """
+
+    host: str
+    base: str = ""
+    origin_path: str = ""
+    store_prefix: str = ""
+    insecure: bool = False
+    clock: Callable[[], datetime] | None = None
 
 
 class Seen:
@@ -80,22 +103,43 @@ class Seen:
         self.country = country
         self.headers = {name.lower(): value for name, value in (headers or {}).items()}
 
-    def timely(self, expires: int, starts: int | None = None) -> Verdict | None:
-        """The refusal of what has ended or has not begun; None when it is time."""
-        end = moment(expires)
+    def timely(self, expires: int, starts: int | None = None) -> Verdict:
+        """Let it through if it is time. Raises Refused when it has ended or has not begun."""
         if self.now >= expires:
-            return Verdict(Refusal.EXPIRED, f"it ended at {iso(end)}; now it is {iso(moment(self.now))}", end)
+            raise Refused(
+                Refusal.EXPIRED, f"it ended at {iso(moment(expires))}; now it is {iso(moment(self.now))}", expires
+            )
         if starts is not None and self.now < starts:
-            return Verdict(Refusal.NOT_YET, f"it begins at {iso(moment(starts))}", end)
-        return None
+            raise Refused(Refusal.NOT_YET, f"it begins at {iso(moment(starts))}", expires)
+        return Verdict(expires_at=moment(expires), path=self.path)
 
-    def within(self, ranges: Iterable[str]) -> Verdict | None:
-        """The refusal of a client whose address is in none of the ranges, or is not known; None when it is in one."""
+    def within(self, ranges: Iterable[str]) -> None:
+        """Raises Refused when the client's address is in none of the ranges, or is not known."""
         allowed = list(ranges)
-        if self.ip is not None and any(self.ip in network_of(one) for one in allowed):
-            return None
-        who = "the client's address is not known" if self.ip is None else f"the client is at {self.ip}"
-        return Verdict(Refusal.ADDRESS, f"it is for {', '.join(allowed)} only; {who}")
+        if self.ip is None or not any(self.ip in network_of(one) for one in allowed):
+            who = "the client's address is not known" if self.ip is None else f"the client is at {self.ip}"
+            raise Refused(Refusal.ADDRESS, f"it is for {', '.join(allowed)} only; {who}")
+
+    def own(self, names: Collection[str]) -> tuple[dict[str, str], str]:
+        """The parameters of these names, as they were sent, and the URL without them. Raises Refused: one is there twice."""
+        own: dict[str, str] = {}
+        rest: list[str] = []
+        for pair in self.query.split("&") if self.query else ():
+            name, _, value = pair.partition("=")
+            if name not in names:
+                rest.append(pair)
+            elif name in own:
+                raise Refused(Refusal.MALFORMED, f"{name} is there twice")
+            else:
+                own[name] = value
+        return own, f"{self.origin}{self.path}" + (f"?{'&'.join(rest)}" if rest else "")
+
+
+def number(text: str, name: str) -> int:
+    """A number of seconds that was presented. Raises Refused."""
+    if not text.isascii() or not text.isdecimal() or len(text) > 12:
+        raise Refused(Refusal.MALFORMED, f"{name} is not a number")
+    return int(text)
 
 
 Presented = str | SignedUrl | Cookies
@@ -118,12 +162,10 @@ class Cdn(ABC):
     Thread-safe, a context manager; :meth:`close` is idempotent, and every verb raises ClosedError afterwards.
 
     Args:
-        host: ``cdn.example`` or ``cdn.example:8443``.
-        base: The path below which the store's objects are: empty, or ends in ``/`` and does not start with one.
-        origin_path: What the CDN puts before the path when it asks the store: taken off keys. Of the same form.
-        store_prefix: The prefix of the store whose keys :meth:`sign_key` is given.
-        insecure: Links are ``http://``.
-        clock: The time, for tests; aware.
+        site: Where it is; a host alone will do.
+
+    Raises:
+        ConfigError: Not a host, or not a prefix.
     """
 
     name: ClassVar[str]
@@ -134,27 +176,19 @@ class Cdn(ABC):
 
     capabilities: CdnCapabilities
 
-    def __init__(
-        self,
-        host: str,
-        *,
-        base: str = "",
-        origin_path: str = "",
-        store_prefix: str = "",
-        insecure: bool = False,
-        clock: Callable[[], datetime] | None = None,
-    ) -> None:
+    def __init__(self, site: Site | str) -> None:
+        site = Site(site) if isinstance(site, str) else site
         try:
-            self.origin = f"{'http' if insecure else 'https'}://{check_host(host)}"
+            self.origin = f"{'http' if site.insecure else 'https'}://{check_host(site.host)}"
         except InvalidArgument as error:
             raise ConfigError(error.message, provider=self.name, hint=error.hint) from error
-        self.base = check_prefix(base)
-        self.origin_path = check_prefix(origin_path)
-        self.store_prefix = check_prefix(store_prefix)
+        self.base = check_prefix(site.base)
+        self.origin_path = check_prefix(site.origin_path)
+        self.store_prefix = check_prefix(site.store_prefix)
         self._start = f"{self.origin}/"
         self._length = len(self.origin)
         self._key_root = f"{self.origin}/{quote_path(self.base)}"
-        self._clock = clock
+        self._clock = site.clock
         self._closed = False
 
     def __repr__(self) -> str:
@@ -201,7 +235,10 @@ class Cdn(ABC):
             cookies: The signature is to be in these cookies; None: in the URL.
 
         Returns:
-            A refusal for anything that is wrong; never an exception for what was presented.
+            That it lets it through: ``seen.timely(expires)``.
+
+        Raises:
+            Refused: For anything that is wrong with what was presented, and nothing else.
         """
 
     # --- links --------------------------------------------------------------------------------------------------------
@@ -425,24 +462,11 @@ class Cdn(ABC):
         else:
             asked, jar = url, _jar(presented)
         try:
-            origin, path, query = split_url(asked.reveal() if isinstance(asked, SignedUrl) else asked)
-        except InvalidArgument as error:
-            return Verdict(Refusal.MALFORMED, error.message)
-        if not path.startswith("/"):
-            path = "/" + path
-        if len(path) + len(query or "") > MAX_URL:
-            return Verdict(Refusal.MALFORMED, f"the URL is longer than {MAX_URL} characters")
-        if (
-            not (path + (query or "")).isascii()
-            or not (path + (query or "")).isprintable()
-            or " " in path + (query or "")
-        ):
-            return Verdict(Refusal.MALFORMED, "the URL has characters that no client sends")
-        try:
-            seen = Seen(origin, path, query or "", now=now, ip=ip, country=country, headers=headers)
-        except ValueError as error:
-            raise InvalidArgument(f"not an IP address: {ip!r}") from error
-        return self.check(seen, jar)
+            seen = _seen(asked.reveal() if isinstance(asked, SignedUrl) else asked, now, ip, country, headers)
+            return self.check(seen, jar)
+        except Refused as refused:
+            end = None if refused.expires is None else moment(refused.expires)
+            return Verdict(refused.reason, refused.detail, end)
 
     # --- shared -------------------------------------------------------------------------------------------------------
 
@@ -574,6 +598,23 @@ class Cdn(ABC):
 def _wire_piece(piece: str) -> str:
     """What stands between two wildcards."""
     return wire_path(piece, star=False) if piece.startswith("/") else wire_path(f"/{piece}", star=False)[1:]
+
+
+def _seen(url: str, now: int, ip: Address | None, country: str | None, headers: Mapping[str, str] | None) -> Seen:
+    """The request, as the edge sees it. Raises Refused for a URL that is none, InvalidArgument for an address that is none."""
+    try:
+        origin, path, query = split_url(url)
+    except InvalidArgument as error:
+        raise Refused(Refusal.MALFORMED, error.message) from error
+    text = path + (query or "")
+    if len(text) > MAX_URL:
+        raise Refused(Refusal.MALFORMED, f"the URL is longer than {MAX_URL} characters")
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise Refused(Refusal.MALFORMED, "the URL has characters that no client sends")
+    try:
+        return Seen(origin, path or "/", query or "", now=now, ip=ip, country=country, headers=headers)
+    except ValueError as error:
+        raise InvalidArgument(f"not an IP address: {ip!r}") from error
 
 
 def _jar(cookies: Cookies) -> dict[str, str]:

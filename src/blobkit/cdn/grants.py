@@ -64,28 +64,30 @@ class PrefixGrant:
     Args:
         scope: What is covered.
         expires: When it ends, seconds since the epoch.
-        path: The path that links start with, a token in it if the CDN puts it there. Ends with the scope's path.
         query: The parameters that grant access, without ``?``; empty where the token is in the path.
+        lead: The token, where the CDN puts it in front of the path: ``/token=…``.
+        insert: The token, where the CDN puts it behind the prefix: ``token=…/``.
         own_query: Whether links may have parameters of their own.
         reserved: Names that they may not have.
     """
 
-    __slots__ = ("_and", "_expires", "_head", "_own_query", "_query", "_reserved", "_root", "_tail", "scope")
+    __slots__ = ("_and", "_expires", "_head", "_insert", "_own_query", "_query", "_reserved", "_root", "_tail", "scope")
 
     def __init__(
         self,
         scope: Scope,
         expires: int,
         *,
-        path: str | None = None,
         query: str = "",
+        lead: str = "",
+        insert: str = "",
         own_query: bool = True,
         reserved: frozenset[str] = frozenset(),
     ) -> None:
         self.scope = scope
-        start = scope.path if path is None else path
-        self._root = scope.origin + start.removesuffix(scope.path)
-        self._head = self._root + scope.path
+        self._root = scope.origin + lead
+        self._insert = insert
+        self._head = self._root + scope.path + insert
         self._query = query
         self._tail = f"?{query}" if query else ""
         self._and = f"&{query}" if query else ""
@@ -101,7 +103,7 @@ class PrefixGrant:
     @property
     def base(self) -> SignedUrl:
         """What links start with: relative URLs below it are granted too where the token is in the path."""
-        return SignedUrl(self._root + self.scope.directory)
+        return SignedUrl(self._root + self.scope.directory + self._insert)
 
     @property
     def query(self) -> Secret | None:
@@ -151,7 +153,7 @@ class PrefixGrant:
         path = self._wired(path)
         if not self.scope.covers(path):
             raise InvalidArgument("the URL is not below what was signed", hint=self.prefix)
-        head = self._root + path
+        head = f"{self._head}{path[len(self.scope.path) :]}" if self._insert else self._root + path
         if query is None:
             return self._bounded(head + self._tail)
         if not self._own_query:

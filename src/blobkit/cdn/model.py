@@ -18,6 +18,7 @@ __all__ = [
     "CdnCapabilities",
     "Network",
     "Refusal",
+    "Refused",
     "Restriction",
     "Restrictions",
     "SameSite",
@@ -189,6 +190,22 @@ class Verdict:
 
     def __bool__(self) -> bool:
         return self.reason is None
+
+
+class Refused(Exception):
+    """What :meth:`~blobkit.cdn.base.Cdn.check` raises to refuse; :meth:`~blobkit.cdn.base.Cdn.verify` makes a Verdict of it.
+
+    Args:
+        reason: Why.
+        detail: The same in a sentence, without secrets.
+        expires: When the signature ends, seconds since the epoch, if it could be read.
+    """
+
+    def __init__(self, reason: Refusal, detail: str, expires: int | None = None) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+        self.expires = expires
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from blobkit.cdn.base import Cdn
+from blobkit.cdn.base import Cdn, Site
 from blobkit.cdn.keys import Key
 from blobkit.config import Kind, Option, StoreConfig, parse
 from blobkit.errors import ConfigError, CredentialsMissing
@@ -33,6 +33,17 @@ class CdnContext:
     env: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     key: Key | None = field(default=None, repr=False)
     store_prefix: str = ""
+
+    def site(self, config: StoreConfig) -> Site:
+        """Where the settings say that the CDN is."""
+        return Site(
+            config.location["host"],
+            base=config.prefix,
+            origin_path=config.text("origin_path") or "",
+            store_prefix=self.store_prefix,
+            insecure=config.flag("insecure"),
+            clock=self.clock,
+        )
 
     def signing_key(self, config: StoreConfig, option: str) -> Key:
         """The caller's own key, else that of the settings.

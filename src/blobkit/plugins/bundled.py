@@ -24,5 +24,7 @@ PROVIDERS: Final[dict[str, str]] = {
 """Provider name, as it stands in a dict, to scheme."""
 
 CDNS: Final[dict[str, str]] = {
+    "cloudcdn": "blobkit_gcs.cdn:cloud_plugin",
     "cloudfront": "blobkit_aws.cdn:plugin",
+    "mediacdn": "blobkit_gcs.cdn:media_plugin",
 }

@@ -16,21 +16,21 @@ from hypothesis import strategies as st
 
 import blobkit
 from blobkit import Refusal, Restrictions, errors
+from blobkit.cdn import Site
 from blobkit_aws.cdn import CloudFront, decode, encode
 
 from .keys import LATER, NOW, at, ec_key, pem, public_pem, rsa_key
 
 HOST = "d111111abcdef8.cloudfront.net"
+SITE = Site(HOST, clock=at)
 paths = st.text(st.sampled_from("abcXYZ019-_.~!$&'(),;=@%20/é ü日+"), max_size=30).map(
     lambda text: "/" + text.replace("%", "")
 )
 keys = st.text(st.characters(codec="utf-8", categories=("L", "M", "N", "P", "S", "Zs")), min_size=1, max_size=40)
 
 
-def cloudfront(key: Any = None, *, hash_algorithm: Any = "SHA256", **more: Any) -> CloudFront:
-    return CloudFront(
-        HOST, {"K1": pem(ec_key()) if key is None else key}, hash_algorithm=hash_algorithm, clock=at, **more
-    )
+def cloudfront(key: Any = None, *, hash_algorithm: Any = "SHA256") -> CloudFront:
+    return CloudFront(SITE, {"K1": pem(ec_key()) if key is None else key}, hash_algorithm=hash_algorithm)
 
 
 def theirs(hash_algorithm: str) -> Any:
@@ -106,11 +106,9 @@ U0jp7sNk1CyMWI36lR3sujkSyH3lPIXVgrXMuGY3PJRGntN8WlWEsw4VUMGRj3h4
 
 def test_awss_published_signatures_hold() -> None:
     cdn = CloudFront(
-        "example.com",
+        Site("example.com", insecure=True, clock=lambda: datetime(2015, 12, 1, tzinfo=UTC)),
         {"my_id": AWS_CLI_KEY},
         hash_algorithm="SHA1",
-        insecure=True,
-        clock=lambda: datetime(2015, 12, 1, tzinfo=UTC),
     )
     end = datetime(2016, 1, 1, tzinfo=UTC)
     assert cdn.sign_url("/hi", expires_at=end).reveal() == (
@@ -174,12 +172,12 @@ def test_a_wildcard_may_stand_inside() -> None:
 
 
 def test_several_keys_are_active_and_the_first_signs() -> None:
-    old = CloudFront(HOST, {"K0": pem(rsa_key())}, clock=at)
-    new = CloudFront(HOST, {"K1": pem(ec_key()), "K0": public_pem(rsa_key())}, clock=at)
+    old = CloudFront(SITE, {"K0": pem(rsa_key())})
+    new = CloudFront(SITE, {"K1": pem(ec_key()), "K0": public_pem(rsa_key())})
     assert "Key-Pair-Id=K1" in new.sign_url("/a").reveal()
     assert new.verify(old.sign_url("/a"))
     assert old.verify(new.sign_url("/a")).reason is Refusal.UNKNOWN_KEY
-    third = CloudFront(HOST, {"K0": public_pem(rsa_key())}, clock=at)
+    third = CloudFront(SITE, {"K0": public_pem(rsa_key())})
     with pytest.raises(errors.SigningUnavailable):
         third.sign_url("/a")
 
@@ -215,9 +213,9 @@ def test_keys_of_the_wrong_kind_or_size_are_refused() -> None:
             cloudfront(bad)
         assert "AAAA" not in str(caught.value)
     with pytest.raises(errors.ConfigError):
-        CloudFront(HOST, {})
+        CloudFront(SITE, {})
     with pytest.raises(errors.ConfigError):
-        CloudFront(HOST, {"K 1": pem(ec_key())})
+        CloudFront(SITE, {"K 1": pem(ec_key())})
 
 
 def test_restrictions_that_cloudfront_cannot_check_raise() -> None:
@@ -262,7 +260,7 @@ def test_it_opens_from_a_url_and_a_kit(tmp_path: Any) -> None:
         f"cloudfront://{HOST}/?key_pair_id=K1&private_key_file={file}&previous_key_pair_id=K0&previous_key_file={older}"
     )
     with blobkit.open_cdn(url, clock=at) as cdn:
-        assert cdn.verify(CloudFront(HOST, {"K0": pem(rsa_key())}, clock=at).sign_url("/a"))
+        assert cdn.verify(CloudFront(SITE, {"K0": pem(rsa_key())}).sign_url("/a"))
     settings = {
         "stores": {"media": "memory://cdn-media/prod/videos/?public=true"},
         "cdns": {"media": {"provider": "cloudfront", "host": HOST, "key_pair_id": "K1", "private_key_file": str(file),
