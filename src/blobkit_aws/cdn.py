@@ -15,6 +15,7 @@ import json
 import re
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
+from binascii import b2a_base64
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
@@ -23,6 +24,7 @@ from blobkit.cdn.grants import PrefixGrant, Scope
 from blobkit.cdn.keys import Hash, Key, SigningKey, public_pem_key
 from blobkit.cdn.model import NO_TERMS, CdnCapabilities, Refusal, Refused, Restriction, Terms, Verdict
 from blobkit.cdn.opening import CdnContext
+from blobkit.cdn.texts import read_number
 from blobkit.config import Kind, Option, StoreConfig
 from blobkit.errors import ConfigError, CredentialsMissing
 from blobkit.plugins.spec import CdnPlugin
@@ -33,7 +35,6 @@ LATEST: Final = 2**31 - 1
 _TO_URL: Final = bytes.maketrans(b"+=/", b"-_~")
 _FROM_URL: Final = bytes.maketrans(b"-_~", b"+=/")
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9_\-]{1,128}\Z")
-_NUMBER: Final = re.compile(r"[0-9]{1,10}\Z")
 
 
 def encode(value: bytes) -> str:
@@ -44,9 +45,12 @@ def encode(value: bytes) -> str:
 def decode(text: str) -> bytes:
     """The reverse of :func:`encode`. Raises ValueError."""
     try:
-        return b64decode(text.encode("ascii").translate(_FROM_URL), validate=True)
+        value = b64decode(text.encode("ascii").translate(_FROM_URL), validate=True)
     except Base64Error as error:
         raise ValueError("not CloudFront's base64") from error
+    if encode(value) != text:
+        raise ValueError("not CloudFront's base64, or not the one text for its bytes")
+    return value
 
 
 def canned_policy(url: str, expires: int) -> str:
@@ -123,7 +127,7 @@ class CloudFront(Cdn):
         policy = (
             f'{{"Statement":[{{"Resource":"{url}","Condition":{{"DateLessThan":{{"AWS:EpochTime":{expires}}}}}}}]}}'
         )
-        signature = b64encode(self._sign(policy.encode("ascii"))).translate(_TO_URL).decode("ascii")
+        signature = b2a_base64(self._sign(policy.encode("ascii")), newline=False).translate(_TO_URL).decode("ascii")
         return f"{url}{'&' if '?' in url else '?'}Expires={expires}&Signature={signature}{self._tail}"
 
     def grant(self, scope: Scope, expires: int, terms: Terms) -> PrefixGrant:
@@ -177,9 +181,8 @@ class CloudFront(Cdn):
             raise ValueError("there must be one of Expires and Policy")
         if "Policy" in given:
             return decode(given["Policy"]), decode(given["Signature"])
-        if not _NUMBER.match(given["Expires"]):
-            raise ValueError("Expires is not a number")
-        return canned_policy(resource, int(given["Expires"])).encode("ascii"), decode(given["Signature"])
+        expires = read_number(given["Expires"], "Expires")
+        return canned_policy(resource, expires).encode("ascii"), decode(given["Signature"])
 
     def _verifier(self, key_id: str, hash_name: Hash) -> SigningKey | None:
         if key_id not in self._given:

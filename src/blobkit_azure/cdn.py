@@ -27,6 +27,7 @@ from blobkit.cdn.base import Cdn, Seen, Site
 from blobkit.cdn.keys import Key, hmac_key
 from blobkit.cdn.model import CdnCapabilities, Refusal, Refused, Restriction, Terms, Verdict
 from blobkit.cdn.opening import CdnContext
+from blobkit.cdn.texts import read_base64
 from blobkit.config import Kind, Option, StoreConfig
 from blobkit.errors import ConfigError, InvalidArgument
 from blobkit.plugins.spec import CdnPlugin
@@ -37,7 +38,6 @@ __all__ = ["FrontDoor", "FrontDoorPlugin", "plugin"]
 VERSION: Final = "2021-12-02"
 _ACCOUNT: Final = re.compile(r"[a-z0-9]{3,24}\Z")
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
-_LATEST: Final = 253402300799
 
 
 class FrontDoor(Cdn):
@@ -62,7 +62,6 @@ class FrontDoor(Cdn):
     )
     capabilities = CdnCapabilities(
         restrictions=frozenset({Restriction.NOT_BEFORE}),
-        latest=_LATEST,
         weak="the edge checks nothing: cached content outlives its SAS",
     )
 
@@ -121,8 +120,8 @@ class FrontDoor(Cdn):
         expires = _epoch(fields.get("se", ""))
         try:
             text = self._text(unquote(seen.path, errors="strict"), fields)
-            signature = b64decode(fields["sig"], validate=True)
-        except (InvalidArgument, binascii.Error, ValueError):
+            signature = read_base64(fields["sig"])
+        except (InvalidArgument, ValueError):
             raise Refused(Refusal.MALFORMED, "not a SAS, or not a blob's path", expires) from None
         if not hmac.compare_digest(self._sign(text), signature):
             raise Refused(Refusal.SIGNATURE, "the SAS is not of this blob, or of another key", expires)

@@ -11,15 +11,16 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final, Literal
 from urllib.parse import quote_plus
 
-from blobkit.cdn.base import Cdn, Seen, Site, number
+from blobkit.cdn.base import Cdn, Seen, Site
 from blobkit.cdn.grants import PrefixGrant, Scope
 from blobkit.cdn.model import NO_TERMS, CdnCapabilities, Refusal, Refused, Restriction, Terms, Verdict
 from blobkit.cdn.opening import CdnContext
+from blobkit.cdn.texts import read_hex, read_number
 from blobkit.config import Kind, Option, StoreConfig
 from blobkit.errors import ConfigError, InvalidArgument
 from blobkit.plugins.spec import CdnPlugin
 from blobkit.redaction import Secret
-from blobkit_cdns.shared import KEY_OPTIONS, Keys, any_fits, from_hex, keys_of, mac_keys
+from blobkit_cdns.shared import KEY_OPTIONS, Keys, any_fits, keys_of, mac_keys
 
 __all__ = ["Akamai", "AkamaiPlugin", "plugin"]
 
@@ -138,15 +139,15 @@ class Akamai(Cdn):
         names = [name for name, _ in pairs]
         if names != [name for name in _FIELDS if name in fields] or not {"exp", "hmac"} <= set(names):
             raise Refused(Refusal.MALFORMED, "the token's fields are not those of a token, in their order")
-        expires = number(fields["exp"], "exp")
+        expires = read_number(fields["exp"], "exp")
         signed = given[self._name].rpartition("~hmac=")[0]
         if "acl" not in fields:
             where = rest[len(seen.origin) :]
             signed += f"~url={self._escaped(where.partition('?')[0] if self._ignore_query else where)}"
-        any_fits(self._keys, f"{signed}{self._salt}".encode(), from_hex(fields["hmac"]), expires)
+        any_fits(self._keys, f"{signed}{self._salt}".encode(), read_hex(fields["hmac"]), expires)
         if "acl" in fields and not any(_covers(entry, seen) for entry in fields["acl"].split("!")):
             raise Refused(Refusal.RESOURCE, f"it is for {fields['acl']}", expires)
-        verdict = seen.timely(expires, number(fields["st"], "st") if "st" in fields else None)
+        verdict = seen.timely(expires, read_number(fields["st"], "st") if "st" in fields else None)
         if "ip" in fields and (seen.ip is None or self._escaped(str(seen.ip)) != fields["ip"]):
             raise Refused(Refusal.ADDRESS, "it is for another address than the client's", expires)
         return verdict

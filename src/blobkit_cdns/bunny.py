@@ -12,14 +12,15 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import ClassVar, Final, Literal
 from urllib.parse import parse_qsl, quote
 
-from blobkit.cdn.base import Cdn, Seen, Site, number
+from blobkit.cdn.base import Cdn, Seen, Site
 from blobkit.cdn.grants import PrefixGrant, Scope
 from blobkit.cdn.model import NO_TERMS, CdnCapabilities, Refusal, Refused, Restriction, Terms, Verdict
 from blobkit.cdn.opening import CdnContext
+from blobkit.cdn.texts import read_base64url, read_number, unpadded
 from blobkit.config import Kind, Option, StoreConfig
 from blobkit.errors import ConfigError, InvalidArgument
 from blobkit.plugins.spec import CdnPlugin
-from blobkit_cdns.shared import KEY_OPTIONS, Keys, any_fits, from_base64url, keys_of, mac_keys, unpadded
+from blobkit_cdns.shared import KEY_OPTIONS, Keys, any_fits, keys_of, mac_keys
 
 __all__ = ["Bunny", "BunnyPlugin", "plugin"]
 
@@ -112,7 +113,7 @@ class Bunny(Cdn):
         token = parameters.pop("token", None)
         if token is None:
             raise Refused(Refusal.UNSIGNED, "there is no token")
-        expires = number(parameters.pop("expires", ""), "expires")
+        expires = read_number(parameters.pop("expires", ""), "expires")
         bound = token.startswith("HS256-1-")
         if not token.startswith("HS256-"):
             raise Refused(Refusal.MALFORMED, "not an HS256 token", expires)
@@ -120,7 +121,7 @@ class Bunny(Cdn):
             raise Refused(Refusal.ADDRESS, "it is for one address, and the client's is not known", expires)
         covered = parameters.get("token_path", path)
         message = _message(covered, expires, _address(seen.ip) if bound and seen.ip else b"", parameters)
-        any_fits(self._keys, message, from_base64url(token[8 if bound else 6 :]), expires)
+        any_fits(self._keys, message, read_base64url(token[8 if bound else 6 :]), expires)
         if not path.startswith(covered):
             raise Refused(Refusal.RESOURCE, f"it is for {covered} and what is below", expires)
         verdict = seen.timely(expires)

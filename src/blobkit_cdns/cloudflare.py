@@ -9,21 +9,21 @@ presigned URLs of R2 work on its own endpoint only.
 
 from __future__ import annotations
 
-import binascii
 import re
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import ClassVar, Final
 from urllib.parse import quote, unquote
 
-from blobkit.cdn.base import Cdn, Seen, Site, number
+from blobkit.cdn.base import Cdn, Seen, Site
 from blobkit.cdn.model import CdnCapabilities, Refusal, Refused, Terms, Verdict
 from blobkit.cdn.opening import CdnContext
+from blobkit.cdn.texts import read_base64, read_base64url, read_number, unpadded
 from blobkit.config import Kind, Option, StoreConfig
 from blobkit.errors import ConfigError
 from blobkit.plugins.spec import CdnPlugin
-from blobkit_cdns.shared import KEY_OPTIONS, Keys, any_fits, from_base64url, keys_of, mac_keys, unpadded
+from blobkit_cdns.shared import KEY_OPTIONS, Keys, any_fits, keys_of, mac_keys
 
 __all__ = ["Cloudflare", "CloudflarePlugin", "plugin"]
 
@@ -84,18 +84,11 @@ class Cloudflare(Cdn):
         match = _VALUE.match(value)
         if not name or "&" in value or match is None:
             raise Refused(Refusal.MALFORMED, f"{self._parameter} is not <time>-<MAC>, or does not end the URL")
-        issued = number(match["issued"], self._parameter)
+        issued = read_number(match["issued"], self._parameter)
         message = f"{before[len(seen.origin) : -1]}{issued}".encode("ascii")
-        mac = from_base64url(match["mac"]) if self._url_safe else _from_base64(unquote(match["mac"]))
+        mac = read_base64url(match["mac"]) if self._url_safe else read_base64(unquote(match["mac"]))
         any_fits(self._keys, message, mac, issued + self._ttl)
         return seen.timely(issued + self._ttl)
-
-
-def _from_base64(text: str) -> bytes:
-    try:
-        return b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise Refused(Refusal.MALFORMED, "the MAC is not base64") from None
 
 
 class CloudflarePlugin(CdnPlugin):

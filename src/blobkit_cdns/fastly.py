@@ -11,14 +11,15 @@ from base64 import b64decode
 from collections.abc import Mapping
 from typing import ClassVar
 
-from blobkit.cdn.base import Cdn, Seen, Site, number
+from blobkit.cdn.base import Cdn, Seen, Site
 from blobkit.cdn.model import CdnCapabilities, Refusal, Refused, Terms, Verdict
 from blobkit.cdn.opening import CdnContext
+from blobkit.cdn.texts import read_hex, read_number
 from blobkit.config import StoreConfig
 from blobkit.errors import ConfigError
 from blobkit.plugins.spec import CdnPlugin
 from blobkit.redaction import Secret
-from blobkit_cdns.shared import KEY_OPTIONS, Keys, any_fits, from_hex, keys_of, mac_keys
+from blobkit_cdns.shared import KEY_OPTIONS, Keys, any_fits, keys_of, mac_keys
 
 __all__ = ["Fastly", "FastlyPlugin", "plugin"]
 
@@ -55,8 +56,8 @@ class Fastly(Cdn):
         if "token" not in own:
             raise Refused(Refusal.UNSIGNED, "there is no token")
         end, _, mac = own["token"].partition("_")
-        expires = number(end, "the token's end")
-        any_fits(self._keys, f"{seen.path}{expires}".encode("ascii"), from_hex(mac), expires)
+        expires = read_number(end, "the token's end")
+        any_fits(self._keys, f"{seen.path}{expires}".encode("ascii"), read_hex(mac), expires)
         return seen.timely(expires)
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from blobkit.cdn.base import Cdn, Seen, Site, number
+from blobkit.cdn.base import Cdn, Seen, Site
 from blobkit.cdn.model import CdnCapabilities, Refusal, Refused, Terms, Verdict
 from blobkit.cdn.opening import CdnContext
+from blobkit.cdn.texts import read_base64url, read_number, unpadded
 from blobkit.config import StoreConfig
 from blobkit.plugins.spec import CdnPlugin
-from blobkit_cdns.shared import KEY_OPTIONS, Keys, any_equal, from_base64url, keys_of, md5, secrets_of, unpadded
+from blobkit_cdns.shared import KEY_OPTIONS, Keys, any_equal, keys_of, md5, secrets_of
 
 __all__ = ["KeyCdn", "KeyCdnPlugin", "plugin"]
 
@@ -49,9 +50,9 @@ class KeyCdn(Cdn):
         own = {} if cookies is not None else seen.own(self.reserved)[0]
         if not own:
             raise Refused(Refusal.UNSIGNED, "there is no token")
-        expires = number(own.get("expire", ""), "expire")
+        expires = read_number(own.get("expire", ""), "expire")
         right = [_digest(seen.path, secret, expires) for secret in self._secrets]
-        any_equal(right, from_base64url(own.get("token", "")), expires)
+        any_equal(right, read_base64url(own.get("token", "")), expires)
         return seen.timely(expires)
 
 

@@ -17,13 +17,14 @@ from collections.abc import Mapping
 from typing import ClassVar, Final
 from urllib.parse import unquote_to_bytes
 
-from blobkit.cdn.base import Cdn, Seen, Site, number
+from blobkit.cdn.base import Cdn, Seen, Site
 from blobkit.cdn.model import CdnCapabilities, Refusal, Refused, Restriction, Terms, Verdict
 from blobkit.cdn.opening import CdnContext
+from blobkit.cdn.texts import read_base64url, read_number, unpadded
 from blobkit.config import Kind, Option, StoreConfig
 from blobkit.errors import ConfigError, InvalidArgument
 from blobkit.plugins.spec import CdnPlugin
-from blobkit_cdns.shared import KEY_OPTIONS, Keys, any_equal, from_base64url, keys_of, md5, secrets_of, unpadded
+from blobkit_cdns.shared import KEY_OPTIONS, Keys, any_equal, keys_of, md5, secrets_of
 
 __all__ = ["DEFAULT_EXPRESSION", "Nginx", "NginxPlugin", "plugin"]
 
@@ -106,11 +107,11 @@ class Nginx(Cdn):
         own = {} if cookies is not None else seen.own(self._own)[0]
         if not own:
             raise Refused(Refusal.UNSIGNED, f"there is no {self._signature}")
-        expires = number(own.get(self._expires, ""), self._expires)
+        expires = read_number(own.get(self._expires, ""), self._expires)
         if self._by_address and seen.ip is None:
             raise Refused(Refusal.ADDRESS, "it is for one address, and the client's is not known", expires)
         right = [self._digest(seen.path, expires, str(seen.ip), secret) for secret in self._secrets]
-        any_equal(right, from_base64url(own.get(self._signature, "")), expires)
+        any_equal(right, read_base64url(own.get(self._signature, "")), expires)
         return seen.timely(expires)
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import binascii
 import hashlib
 import hmac
-from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -16,7 +14,7 @@ from blobkit.config import Kind, Option, StoreConfig
 from blobkit.errors import ConfigError
 from blobkit.redaction import Secret
 
-__all__ = ["KEY_OPTIONS", "Keys", "keys_of", "mac_keys", "unpadded"]
+__all__ = ["KEY_OPTIONS", "Keys", "keys_of", "mac_keys"]
 
 KEY_OPTIONS: Final = (
     Option("key", Kind.SECRET, "The shared secret."),
@@ -69,25 +67,3 @@ def any_equal(right: Iterable[bytes], presented: bytes, expires: int | None) -> 
 def any_fits(keys: Sequence[SigningKey], message: bytes, presented: bytes, expires: int | None) -> None:
     """Raise Refused unless the presented signature is of one of the keys."""
     any_equal([key.sign(message) for key in keys], presented, expires)
-
-
-def unpadded(value: bytes) -> str:
-    """base64url without padding."""
-    return urlsafe_b64encode(value).rstrip(b"=").decode("ascii")
-
-
-def from_base64url(text: str) -> bytes:
-    """base64url, padded or not. Raises Refused."""
-    try:
-        bare = text.rstrip("=")
-        return b64decode(bare + "=" * (-len(bare) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        raise Refused(Refusal.MALFORMED, "the signature is not base64url") from None
-
-
-def from_hex(text: str) -> bytes:
-    """Hexadecimal. Raises Refused."""
-    try:
-        return bytes.fromhex(text)
-    except ValueError:
-        raise Refused(Refusal.MALFORMED, "the signature is not hexadecimal") from None

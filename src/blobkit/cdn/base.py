@@ -39,13 +39,15 @@ from blobkit.ops import lifetime
 from blobkit.redaction import Secret
 from blobkit.signed import SignedUrl
 
-__all__ = ["Address", "Cdn", "Presented", "Seen", "Site", "iso", "moment", "number"]
+__all__ = ["Address", "Cdn", "Presented", "Seen", "Site", "iso", "moment"]
 
 Address = str | IPv4Address | IPv6Address
 Ranges = str | IPv4Address | IPv6Address | IPv4Network | IPv6Network
 Cookies = Mapping[str, str] | Iterable[SignedCookie]
 
 _DEFAULT: Final = 900
+_SECOND: Final = timedelta(seconds=1)
+_LAST: Final = 253402300799  # 9999-12-31, the last day that a datetime has
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,20 +137,13 @@ class Seen:
         return own, f"{self.origin}{self.path}" + (f"?{'&'.join(rest)}" if rest else "")
 
 
-def number(text: str, name: str) -> int:
-    """A number of seconds that was presented. Raises Refused."""
-    if not text.isascii() or not text.isdecimal() or len(text) > 12:
-        raise Refused(Refusal.MALFORMED, f"{name} is not a number")
-    return int(text)
-
-
 Presented = str | SignedUrl | Cookies
 """What a client presents: a link, or cookies."""
 
 
 def moment(epoch: int) -> datetime:
     """A time as aware UTC, clamped to what a datetime can be."""
-    return datetime.fromtimestamp(min(max(epoch, 0), 253402300799), UTC)
+    return datetime.fromtimestamp(min(max(epoch, 0), _LAST), UTC)
 
 
 def iso(when: datetime) -> str:
@@ -269,8 +264,6 @@ class Cdn(ABC):
             InvalidArgument: The URL is of another host, has a reserved parameter, a fragment, a dot segment …
             SigningUnavailable: The key cannot sign.
         """
-        if self._closed:
-            raise ClosedError(f"the CDN {self.name} is closed")
         url = self.origin + url if PLAIN_PATH(url) and "/." not in url else self._wired(url)
         return self._signed(url, expires_in, expires_at, not_before, ip, restrict)
 
@@ -488,7 +481,10 @@ class Cdn(ABC):
         ip: Ranges | None,
         restrict: Restrictions | None,
     ) -> SignedUrl:
-        expires, terms = self._until(expires_in, expires_at, not_before, ip, restrict)
+        expires = self._end(expires_in, expires_at)
+        terms = NO_TERMS
+        if not_before is not None or ip is not None or restrict is not None:
+            terms = self._terms(expires, not_before, ip, restrict)
         link = self.link(url, expires, terms)
         return SignedUrl(link if len(link) <= MAX_URL else self._bounded(link))
 
@@ -506,18 +502,26 @@ class Cdn(ABC):
         restrict: Restrictions | None,
     ) -> tuple[int, Terms]:
         """The end in seconds since the epoch, and the restrictions, all checked."""
-        longest = self.capabilities.max_lifetime
-        if longest is not None and expires_in is None and expires_at is None:
-            expires_in = min(longest, timedelta(seconds=_DEFAULT))
-        if self._closed:
-            raise ClosedError(f"the CDN {self.name} is closed")
-        _, expires = lifetime(self._now(), expires_in, expires_at, longest)
-        latest = self.capabilities.latest
-        if latest is not None and expires > latest:
-            raise InvalidExpiry(f"{self.name} takes no end after {iso(moment(latest))}", provider=self.name)
+        expires = self._end(expires_in, expires_at)
         if not_before is None and ip is None and restrict is None:
             return expires, NO_TERMS
         return expires, self._terms(expires, not_before, ip, restrict)
+
+    def _end(self, expires_in: timedelta | None, expires_at: datetime | None) -> int:
+        """The end in seconds since the epoch, checked. Most calls have an ``expires_in`` and nothing that limits it."""
+        if self._closed:
+            raise ClosedError(f"the CDN {self.name} is closed")
+        now = int(time.time()) if self._clock is None else int(self._clock().timestamp())
+        longest, latest = self.capabilities.max_lifetime, self.capabilities.latest
+        if expires_at is None and type(expires_in) is timedelta and longest is None and expires_in >= _SECOND:
+            expires = now + expires_in.days * 86400 + expires_in.seconds
+        else:
+            if longest is not None and expires_in is None and expires_at is None:
+                expires_in = min(longest, timedelta(seconds=_DEFAULT))
+            _, expires = lifetime(now, expires_in, expires_at, longest)
+        if expires > (_LAST if latest is None else latest):
+            raise InvalidExpiry(f"{self.name} takes no end after {iso(moment(latest or _LAST))}", provider=self.name)
+        return expires
 
     def _terms(
         self, expires: int, not_before: datetime | None, ip: Ranges | None, restrict: Restrictions | None

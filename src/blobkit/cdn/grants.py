@@ -71,7 +71,19 @@ class PrefixGrant:
         reserved: Names that they may not have.
     """
 
-    __slots__ = ("_and", "_expires", "_head", "_insert", "_own_query", "_query", "_reserved", "_root", "_tail", "scope")
+    __slots__ = (
+        "_and",
+        "_expires",
+        "_head",
+        "_insert",
+        "_own_query",
+        "_plain",
+        "_query",
+        "_reserved",
+        "_root",
+        "_tail",
+        "scope",
+    )
 
     def __init__(
         self,
@@ -93,6 +105,7 @@ class PrefixGrant:
         self._and = f"&{query}" if query else ""
         self._expires = expires
         self._own_query = own_query
+        self._plain = not scope.wild
         self._reserved = reserved
 
     @property
@@ -125,8 +138,8 @@ class PrefixGrant:
         Raises:
             InvalidArgument: It is not covered, or no client would send it as it is written.
         """
-        if self.scope.wild is False and _PLAIN(path) and "/." not in path:
-            return SignedUrl(self._head + path + self._tail)
+        if self._plain and _PLAIN(path) and "/." not in path:
+            return SignedUrl(f"{self._head}{path}{self._tail}")
         return SignedUrl(self._slow(path))
 
     def covers(self, url: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import hmac
 from collections.abc import Callable
 from typing import Final, Literal
@@ -87,10 +88,17 @@ def hmac_key(key: bytes | Callable[[bytes], bytes], digest: str) -> SigningKey:
 
 
 def _hmac(secret: bytes, digest: str) -> Callable[[bytes], bytes]:
-    one_shot = hmac.digest
+    """HMAC (RFC 2104 section 2) from the states after the two padded keys: half the time of one that starts anew."""
+    block = hashlib.new(digest).block_size
+    key = (secret if len(secret) <= block else hashlib.new(digest, secret).digest()).ljust(block, b"\0")
+    inner = hashlib.new(digest, bytes(byte ^ 0x36 for byte in key))
+    outer = hashlib.new(digest, bytes(byte ^ 0x5C for byte in key))
 
     def sign(message: bytes) -> bytes:
-        return one_shot(secret, message, digest)
+        first, second = inner.copy(), outer.copy()
+        first.update(message)
+        second.update(first.digest())
+        return second.digest()
 
     return sign
 

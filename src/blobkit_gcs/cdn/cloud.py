@@ -5,17 +5,16 @@ HMAC-SHA1 with a key of 16 bytes. Requests without a signature are refused only 
 
 from __future__ import annotations
 
-import binascii
 import re
-from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
-from blobkit.cdn.base import Cdn, Seen, Site, number
+from blobkit.cdn.base import Cdn, Seen, Site
 from blobkit.cdn.grants import PrefixGrant, Scope
 from blobkit.cdn.keys import Key, SigningKey, decode_base64url, hmac_key
 from blobkit.cdn.model import CdnCapabilities, Refusal, Refused, Terms, Verdict
 from blobkit.cdn.opening import CdnContext
+from blobkit.cdn.texts import padded, read_base64url, read_number
 from blobkit.config import Kind, Option, StoreConfig
 from blobkit.errors import ConfigError, CredentialsMissing
 from blobkit.plugins.spec import CdnPlugin
@@ -32,19 +31,6 @@ COOKIE_VALUE: Final = re.compile(
     r"(?P<text>URLPrefix=(?P<prefix>[A-Za-z0-9_\-]+=*):Expires=(?P<expires>[^:]*):KeyName=(?P<name>[^:]*))"
     r":Signature=(?P<signature>[^:]*)\Z"
 )
-
-
-def encoded(value: bytes) -> str:
-    """base64url with padding."""
-    return urlsafe_b64encode(value).decode("ascii")
-
-
-def decoded(text: str) -> bytes:
-    """base64url with or without padding. Raises Refused."""
-    try:
-        return b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        raise Refused(Refusal.MALFORMED, "not base64url") from None
 
 
 def below(prefix: bytes, seen: Seen, expires: int) -> None:
@@ -84,18 +70,18 @@ class CloudCdn(Cdn):
     def link(self, url: str, expires: int, terms: Terms) -> str:
         """The signature is of the whole URL, so nothing may follow it."""
         text = f"{url}{'&' if '?' in url else '?'}Expires={expires}&KeyName={self._key_name}"
-        return f"{text}&Signature={urlsafe_b64encode(self._sign(text.encode('ascii'))).decode('ascii')}"
+        return f"{text}&Signature={padded(self._sign(text.encode('ascii')))}"
 
     def grant(self, scope: Scope, expires: int, terms: Terms) -> PrefixGrant:
         """URLPrefix."""
-        text = f"URLPrefix={encoded(scope.url.encode('ascii'))}&Expires={expires}&KeyName={self._key_name}"
-        query = f"{text}&Signature={encoded(self._sign(text.encode('ascii')))}"
+        text = f"URLPrefix={padded(scope.url.encode('ascii'))}&Expires={expires}&KeyName={self._key_name}"
+        query = f"{text}&Signature={padded(self._sign(text.encode('ascii')))}"
         return PrefixGrant(scope, expires, query=query, reserved=self.reserved)
 
     def cookies(self, scope: Scope, expires: int, terms: Terms) -> Sequence[tuple[str, str]]:
         """Cloud-CDN-Cookie, whose fields are separated by colons."""
-        text = f"URLPrefix={encoded(scope.url.encode('ascii'))}:Expires={expires}:KeyName={self._key_name}"
-        return [(COOKIE, f"{text}:Signature={encoded(self._sign(text.encode('ascii')))}")]
+        text = f"URLPrefix={padded(scope.url.encode('ascii'))}:Expires={expires}:KeyName={self._key_name}"
+        return [(COOKIE, f"{text}:Signature={padded(self._sign(text.encode('ascii')))}")]
 
     def check(self, seen: Seen, cookies: Mapping[str, str] | None) -> Verdict:
         """Of the URL, or of the cookie."""
@@ -109,7 +95,7 @@ class CloudCdn(Cdn):
     def _judge(self, match: re.Match[str] | None, seen: Seen) -> Verdict:
         if match is None:
             raise Refused(Refusal.MALFORMED, "the parameters are not Expires, KeyName and Signature, in this order")
-        expires = number(match["expires"], "Expires")
+        expires = read_number(match["expires"], "Expires")
         key = self._keys.get(match["name"])
         if key is None:
             raise Refused(
@@ -121,10 +107,10 @@ class CloudCdn(Cdn):
                 raise Refused(Refusal.SIGNATURE, "parameters follow the signature", expires)
             text = f"{seen.origin}{seen.path}?{seen.query[: match.end('text')]}"
         assert key.verify is not None
-        if not key.verify(text.encode("ascii"), decoded(match["signature"])):
+        if not key.verify(text.encode("ascii"), read_base64url(match["signature"])):
             raise Refused(Refusal.SIGNATURE, "the signature is not of this URL, or of another key", expires)
         if match["prefix"] is not None:
-            below(decoded(match["prefix"]), seen, expires)
+            below(read_base64url(match["prefix"]), seen, expires)
         return seen.timely(expires)
 
 

@@ -12,20 +12,20 @@ of the path, which relative URLs in playlists inherit.
 from __future__ import annotations
 
 import re
-from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_network
 from typing import ClassVar, Final, Literal
 
-from blobkit.cdn.base import Cdn, Seen, Site, number
+from blobkit.cdn.base import Cdn, Seen, Site
 from blobkit.cdn.grants import PrefixGrant, Scope
 from blobkit.cdn.keys import Key, SigningKey, decode_base64url, ed25519_key, hmac_key
 from blobkit.cdn.model import CdnCapabilities, Refusal, Refused, Restriction, Terms, Verdict
 from blobkit.cdn.opening import CdnContext
+from blobkit.cdn.texts import padded, read_base64url, read_hex, read_number, unpadded
 from blobkit.config import Kind, Option, StoreConfig
 from blobkit.errors import ConfigError, InvalidArgument
 from blobkit.plugins.spec import CdnPlugin
-from blobkit_gcs.cdn.cloud import COOKIE_VALUE, KEY_NAME, KEY_OPTIONS, SIGNED, below, decoded, encoded, found, two_keys
+from blobkit_gcs.cdn.cloud import COOKIE_VALUE, KEY_NAME, KEY_OPTIONS, SIGNED, below, found, two_keys
 
 __all__ = ["MediaCdn", "MediaCdnPlugin", "media_plugin", "sign_token"]
 
@@ -38,11 +38,6 @@ _COMPONENT: Final = re.compile(
     r"\A(?P<head>/(?:[^/]+/)*?)(?P<text>edge-cache-token=Expires=(?P<expires>[^&/]*)&KeyName=(?P<name>[^&/]*))"
     r"&Signature=(?P<signature>[^&/]*)/(?P<rest>.*)\Z"
 )
-
-
-def unpadded(value: bytes) -> str:
-    """base64url without padding."""
-    return urlsafe_b64encode(value).rstrip(b"=").decode("ascii")
 
 
 def sign_token(key: SigningKey, algorithm: Algorithm, scope: tuple[str, str], expires: int, terms: Terms) -> str:
@@ -144,7 +139,7 @@ class MediaCdn(Cdn):
             token = sign_token(self._key, self._algorithm, ("FullPath", f"FullPath={path}"), expires, terms)
             return f"{url}{joint}{self._parameter}={token}"
         text = f"{url}{joint}Expires={expires}&KeyName={self._key_name}"
-        return f"{text}&Signature={encoded(self._key.sign(text.encode('ascii')))}"
+        return f"{text}&Signature={padded(self._key.sign(text.encode('ascii')))}"
 
     def grant(self, scope: Scope, expires: int, terms: Terms) -> PrefixGrant:
         """A token for a URL prefix or a path glob; or URLPrefix; or a component of the path."""
@@ -153,17 +148,17 @@ class MediaCdn(Cdn):
             return PrefixGrant(scope, expires, query=query, reserved=self._own)
         if self._mode == "path":
             text = f"edge-cache-token=Expires={expires}&KeyName={self._key_name}"
-            signature = encoded(self._key.sign(f"{scope.url}{text}".encode("ascii")))
+            signature = padded(self._key.sign(f"{scope.url}{text}".encode("ascii")))
             return PrefixGrant(scope, expires, insert=f"{text}&Signature={signature}/", reserved=self._own)
-        text = f"URLPrefix={encoded(scope.url.encode('ascii'))}&Expires={expires}&KeyName={self._key_name}"
-        query = f"{text}&Signature={encoded(self._key.sign(text.encode('ascii')))}"
+        text = f"URLPrefix={padded(scope.url.encode('ascii'))}&Expires={expires}&KeyName={self._key_name}"
+        query = f"{text}&Signature={padded(self._key.sign(text.encode('ascii')))}"
         return PrefixGrant(scope, expires, query=query, reserved=self._own)
 
     def cookies(self, scope: Scope, expires: int, terms: Terms) -> Sequence[tuple[str, str]]:
         """The token, or Edge-Cache-Cookie of signed requests."""
         if self._mode == "token":
             return [(self._cookie, self._prefix_token(scope, expires, terms))]
-        text = f"URLPrefix={encoded(scope.url.encode('ascii'))}:Expires={expires}:KeyName={self._key_name}"
+        text = f"URLPrefix={padded(scope.url.encode('ascii'))}:Expires={expires}:KeyName={self._key_name}"
         return [(self._cookie, f"{text}:Signature={unpadded(self._key.sign(text.encode('ascii')))}")]
 
     def _prefix_token(self, scope: Scope, expires: int, terms: Terms) -> str:
@@ -194,21 +189,21 @@ class MediaCdn(Cdn):
     def _judge(self, match: re.Match[str] | None, seen: Seen) -> Verdict:
         if match is None:
             raise Refused(Refusal.MALFORMED, "the parameters are not Expires, KeyName and Signature, in this order")
-        expires = number(match["expires"], "Expires")
+        expires = read_number(match["expires"], "Expires")
         text = match["text"]
         if match["prefix"] is None:
             if match["after"]:
                 raise Refused(Refusal.SIGNATURE, "parameters follow the signature", expires)
             text = f"{seen.origin}{seen.path}?{seen.query[: match.end('text')]}"
-        self._fits([match["name"]], text, decoded(match["signature"]), expires)
+        self._fits([match["name"]], text, read_base64url(match["signature"]), expires)
         if match["prefix"] is not None:
-            below(decoded(match["prefix"]), seen, expires)
+            below(read_base64url(match["prefix"]), seen, expires)
         return seen.timely(expires)
 
     def _judge_component(self, match: re.Match[str], seen: Seen) -> Verdict:
-        expires = number(match["expires"], "Expires")
+        expires = read_number(match["expires"], "Expires")
         text = f"{seen.origin}{match['head']}{match['text']}"
-        self._fits([match["name"]], text, decoded(match["signature"]), expires)
+        self._fits([match["name"]], text, read_base64url(match["signature"]), expires)
         verdict = seen.timely(expires)
         return Verdict(expires_at=verdict.expires_at, path=match["head"] + match["rest"])
 
@@ -219,24 +214,27 @@ class MediaCdn(Cdn):
         if names != order or "Expires" not in names:
             raise Refused(Refusal.MALFORMED, "the token's fields are not those of a token, in their order")
         values = dict(field.split("=", 1) for field in fields if "=" in field)
-        expires = number(values.get("Expires", ""), "Expires")
+        expires = read_number(values.get("Expires", ""), "Expires")
         signed = [f"FullPath={seen.path}" if first == "FullPath" else first]
         signed += [_with_values(field, seen) if field.startswith("Headers=") else field for field in fields[:-1]]
         last = fields[-1].partition("=")[2]
         self._fits(
-            list(self._keys), "~".join(signed), decoded(last) if order[-1] == "Signature" else _hex(last), expires
+            list(self._keys),
+            "~".join(signed),
+            read_base64url(last) if order[-1] == "Signature" else read_hex(last),
+            expires,
         )
         name, _, value = first.partition("=")
         if name == "URLPrefix":
-            below(decoded(value), seen, expires)
+            below(read_base64url(value), seen, expires)
         elif name == "PathGlobs":
             if not any(Scope(seen.origin, glob, True).covers(seen.path) for glob in value.split(",")):
                 raise Refused(Refusal.RESOURCE, f"it is for {value}", expires)
         elif first != "FullPath":
             raise Refused(Refusal.MALFORMED, "the token does not say what it is for", expires)
-        verdict = seen.timely(expires, number(values["Starts"], "Starts") if "Starts" in values else None)
+        verdict = seen.timely(expires, read_number(values["Starts"], "Starts") if "Starts" in values else None)
         if "IPRanges" in values:
-            seen.within(_ranges(decoded(values["IPRanges"])))
+            seen.within(_ranges(read_base64url(values["IPRanges"])))
         return verdict
 
     def _fits(self, names: Sequence[str], text: str, signature: bytes, expires: int) -> None:
@@ -281,13 +279,6 @@ def _with_values(field: str, seen: Seen) -> str:
     if missing := [name for name in names if name.lower() not in seen.headers]:
         raise Refused(Refusal.HEADER, f"the request has no header {missing[0]}")
     return "Headers=" + ",".join(f"{name}={seen.headers[name.lower()]}" for name in names)
-
-
-def _hex(text: str) -> bytes:
-    try:
-        return bytes.fromhex(text)
-    except ValueError:
-        raise Refused(Refusal.MALFORMED, "hmac is not hexadecimal") from None
 
 
 def _ranges(value: bytes) -> list[str]:

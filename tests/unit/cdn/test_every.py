@@ -9,6 +9,7 @@ import pickle
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given, settings
@@ -80,14 +81,8 @@ def _only_its_own_query(link: str, changed: str) -> bool:
 
 
 def _same_bits(link: str, changed: str) -> bool:
-    """The last character of base64 has bits that mean nothing, and hexadecimal and %XX are the same in both cases."""
-
-    def last(text: str) -> list[str]:
-        return re.findall(r"(?:(?:Signature|md5|token|verify|sig)=[A-Za-z0-9._~/+%:;-]*?)(?=&|_*&|=|$)", text)
-
-    if [text[:-1] for text in last(link)] == [text[:-1] for text in last(changed)] and last(link) != last(changed):
-        return True
-    return link.lower() == changed.lower()
+    """Padding that may be left out, and %XX in the other case."""
+    return link.rstrip("=") == changed.rstrip("=") or unquote(link) == unquote(changed)
 
 
 def test_a_link_without_a_signature_is_told_so(cdn: Cdn) -> None:
