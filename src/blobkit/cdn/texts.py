@@ -23,14 +23,15 @@ def unpadded(value: bytes) -> str:
     return binascii.b2a_base64(value, newline=False).translate(_URL_SAFE, b"=").decode("ascii")
 
 
-def read_base64url(text: str) -> bytes:
-    """base64url, padded or not. Raises Refused."""
+def read_base64url(text: str, *, padding: bool | None = None) -> bytes:
+    """base64url, with or without padding; ``None``: either. Raises Refused."""
     bare = text.rstrip("=")
     try:
         value = b64decode(bare + "=" * (-len(bare) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         value = b""
-    if not value or unpadded(value) != bare:
+    forms = {True: (padded(value),), False: (unpadded(value),), None: (padded(value), unpadded(value))}
+    if not value or text not in forms[padding]:
         raise Refused(Refusal.MALFORMED, "the signature is not base64url")
     return value
 

@@ -107,7 +107,7 @@ class CloudCdn(Cdn):
                 raise Refused(Refusal.SIGNATURE, "parameters follow the signature", expires)
             text = f"{seen.origin}{seen.path}?{seen.query[: match.end('text')]}"
         assert key.verify is not None
-        if not key.verify(text.encode("ascii"), read_base64url(match["signature"])):
+        if not key.verify(text.encode("ascii"), read_base64url(match["signature"], padding=True)):
             raise Refused(Refusal.SIGNATURE, "the signature is not of this URL, or of another key", expires)
         if match["prefix"] is not None:
             below(read_base64url(match["prefix"]), seen, expires)
