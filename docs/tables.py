@@ -12,7 +12,9 @@ from pathlib import Path
 
 import blobkit
 from blobkit import Constraint, Feature, Route
-from blobkit.plugins.manager import find_store_plugin
+from blobkit.cdn import Restriction
+from blobkit.plugins.bundled import CDNS
+from blobkit.plugins.manager import find_cdn_plugin, find_store_plugin
 
 ROOT = Path(__file__).resolve().parents[1]
 _KEYS = {  # a table needs an open store, and that needs a key
@@ -52,6 +54,54 @@ def options(scheme: str) -> str:
     return "\n".join(rows)
 
 
+_CDN_QUERY = {
+    "cloudfront": "?key_pair_id=K1",
+    "cloudcdn": "?key_name=k1",
+    "mediacdn": "?key_name=k1",
+    "cloudflare": "?ttl=3600",
+    "frontdoor": "?account=acct",
+}  # what a CDN needs beside its key
+_CDN_KEYS = {"cloudcdn": b"k" * 16, "mediacdn": b"k" * 32, "akamai": b"k" * 16}
+
+
+def cdn_matrix() -> str:
+    """What every CDN of this distribution can do, as a Markdown table."""
+    restrictions = list(Restriction)
+    names = ["prefix", "cookies", "wildcards", *map(str, restrictions), "weak"]
+    rows = [f"| CDN | {' | '.join(name.replace('_', ' ') for name in names)} |", "| --- |" + " --- |" * len(names)]
+    for scheme in CDNS:
+        with blobkit.open_cdn(
+            f"{scheme}://cdn.example/{_CDN_QUERY.get(scheme, '')}", key=_cdn_key(scheme), env={}
+        ) as cdn:
+            able = cdn.capabilities
+        cells = ["yes" if able.prefix else "", "yes" if able.cookies else ""]
+        cells.append(" ".join(f"`{char}`" for char in able.wildcards))
+        cells += ["yes" if restriction in able.restrictions else "" for restriction in restrictions]
+        rows.append(f"| `{scheme}` | {' | '.join(cells)} | {able.weak or ''} |")
+    return "\n".join(rows)
+
+
+def _cdn_key(scheme: str) -> bytes:
+    if scheme != "cloudfront":
+        return _CDN_KEYS.get(scheme, b"key")
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def cdn_options() -> str:
+    """The options of every CDN, as a Markdown table."""
+    rows = ["| CDN | option | default | |", "| --- | --- | --- | --- |"]
+    for scheme in CDNS:
+        for option in find_cdn_plugin(scheme).options:
+            choices = f" One of: {', '.join(f'`{choice}`' for choice in option.choices)}." if option.choices else ""
+            default = f"`{option.default}`" if option.default else ""
+            rows.append(f"| `{scheme}` | `{option.name}` | {default} | {option.doc}{choices} |")
+    return "\n".join(rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "enforcement:local": lambda: enforcement("memory://tables"),
     "enforcement:s3": lambda: enforcement("s3://tables/?region=eu-west-1"),
@@ -60,6 +110,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "enforcement:delegation": lambda: enforcement("az://account/tables/?identity=default"),
     "features:local": lambda: features("memory://tables"),
     "options:s3": lambda: options("s3"),
+    "cdns:all": cdn_matrix,
+    "cdnoptions:all": cdn_options,
     "options:gcs": lambda: options("gs"),
     "options:azure": lambda: options("az"),
 }

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from blobkit import errors as errors
     from blobkit.backend import Backend, Capabilities, Feature, Limits, Signer
     from blobkit.blobs import AbortResult, BlobInfo, Checksum, DeleteResult, PendingUpload, Pin, Prefix
+    from blobkit.cdn.base import Cdn
+    from blobkit.cdn.grants import PrefixGrant
+    from blobkit.cdn.model import CdnCapabilities, Refusal, Restrictions, SignedCookie, Verdict
+    from blobkit.cdn.opening import open_cdn
     from blobkit.chunking import Chunk, ChunkPlan
     from blobkit.errors import (
         AlreadyExists,
@@ -72,6 +76,10 @@ if TYPE_CHECKING:
 _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "backend": ("Backend", "Capabilities", "Feature", "Limits", "Signer"),
     "blobs": ("AbortResult", "BlobInfo", "Checksum", "DeleteResult", "PendingUpload", "Pin", "Prefix"),
+    "cdn.base": ("Cdn",),
+    "cdn.grants": ("PrefixGrant",),
+    "cdn.model": ("CdnCapabilities", "Refusal", "Restrictions", "SignedCookie", "Verdict"),
+    "cdn.opening": ("open_cdn",),
     "chunking": ("Chunk", "ChunkPlan"),
     "errors": (
         "AlreadyExists",
@@ -142,6 +150,8 @@ __all__ = [
     "BlobkitError",
     "BucketNotFound",
     "Capabilities",
+    "Cdn",
+    "CdnCapabilities",
     "Checksum",
     "ChecksumMismatch",
     "Chunk",
@@ -184,7 +194,10 @@ __all__ = [
     "PluginMissing",
     "PreconditionFailed",
     "Prefix",
+    "PrefixGrant",
     "RedactingFilter",
+    "Refusal",
+    "Restrictions",
     "Route",
     "SealingKey",
     "SealingKeyMissing",
@@ -194,6 +207,7 @@ __all__ = [
     "SessionNotFound",
     "SessionStatus",
     "SignedChunk",
+    "SignedCookie",
     "SignedRequest",
     "SignedUrl",
     "Signer",
@@ -212,10 +226,12 @@ __all__ = [
     "UploadPlan",
     "UploadSession",
     "UploadSpec",
+    "Verdict",
     "__version__",
     "aio",
     "errors",
     "load",
+    "open_cdn",
     "open_store",
     "parse_events",
 ]

@@ -25,6 +25,7 @@ from blobkit.store import Store
 
 if TYPE_CHECKING:
     from blobkit.blobs import Pin
+    from blobkit.cdn.base import Cdn
     from blobkit.events.keeping import StoreEvents
     from blobkit.events.model import BlobEvent
     from blobkit.events.shells import Headers
@@ -228,7 +229,7 @@ class AsyncStore:
         """The object's plain URL. Raises Unsupported unless the store is configured ``public=true``."""
         return self.store.public_url(key)
 
-    def data_plane(self, *, edge: object | None = None) -> ASGIApp | None:
+    def data_plane(self, *, edge: Cdn | None = None) -> ASGIApp | None:
         """The ASGI application that answers this store's signed URLs, where the provider is embedded; else None."""
         return self.store.data_plane(edge=edge)
 

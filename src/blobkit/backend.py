@@ -29,6 +29,7 @@ from blobkit.errors import BlobkitError, InvalidToken
 from blobkit.spec import Constraint, Enforcement, Route, UploadSpec
 
 if TYPE_CHECKING:
+    from blobkit.cdn.base import Cdn
     from blobkit.events.model import BlobEvent
     from blobkit.signed import SignedChunk, SignedRequest
 
@@ -488,10 +489,10 @@ class Backend(ABC):
     def close(self) -> None:
         """Release connections and files. Idempotent."""
 
-    def data_plane(self, *, edge: object | None = None) -> ASGIApp | None:
+    def data_plane(self, *, edge: Cdn | None = None) -> ASGIApp | None:
         """The application that answers this backend's signed URLs, where the provider is embedded; else None.
 
-        ``edge`` is a CDN signer whose links the application accepts too.
+        ``edge`` is a CDN whose links and cookies the application accepts for reading too.
         """
         return None
 

@@ -181,15 +181,16 @@ def parse(
     location: Location,
     options: Iterable[Option],
     env: Mapping[str, str],
+    common: Iterable[Option] = COMMON_OPTIONS,
 ) -> StoreConfig:
-    """Check one store's URL or dict against what its plugin declares.
+    """Check one store's (or CDN's) URL or dict against what its plugin declares.
 
     Raises:
         UnknownOption: An option that the plugin does not have.
         ConfigError: A missing or empty location, a bad prefix, a value that is not of its option's kind, a secret in a URL.
         CredentialsMissing: ``x_file`` or ``x_env`` names a file or variable that is not there.
     """
-    declared = {option.name: option for option in (*COMMON_OPTIONS, *options)}
+    declared = {option.name: option for option in (*common, *options)}
     if isinstance(source, str):
         fields, prefix, given = _from_url(source, location)
     else:

@@ -37,6 +37,7 @@ from blobkit.sources import Uploadable, opened, opened_data, spooled
 from blobkit.spec import Constraint, Enforcement, MiB, UploadSpec
 
 if TYPE_CHECKING:
+    from blobkit.cdn.base import Cdn
     from blobkit.events.keeping import StoreEvents
     from blobkit.events.model import BlobEvent
     from blobkit.events.shells import Headers
@@ -97,11 +98,11 @@ class Store:
     ) -> None:
         self.close()
 
-    def data_plane(self, *, edge: object | None = None) -> ASGIApp | None:
+    def data_plane(self, *, edge: Cdn | None = None) -> ASGIApp | None:
         """The ASGI application that answers this store's signed URLs, where the provider is embedded; else None.
 
         Args:
-            edge: A CDN signer whose links the application accepts too.
+            edge: A CDN whose links and cookies the application accepts for reading too, as its own edge would.
         """
         self._calls.check_open("data_plane")
         return self._calls.backend.data_plane(edge=edge)

@@ -33,6 +33,7 @@ from blobkit_local.memory import MemoryEngine
 from blobkit_local.notify import Webhook
 
 if TYPE_CHECKING:
+    from blobkit.cdn.base import Cdn
     from blobkit.events.model import BlobEvent
     from blobkit_local.signing import LocalSigner
 
@@ -246,7 +247,7 @@ class LocalBackend(Backend):
 
     # --- the rest ---
 
-    def data_plane(self, *, edge: object | None = None) -> ASGIApp | None:
+    def data_plane(self, *, edge: Cdn | None = None) -> ASGIApp | None:
         """The ASGI application that answers this store's signed URLs."""
         from blobkit_local.dataplane.app import create_app
 

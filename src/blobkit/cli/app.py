@@ -26,6 +26,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "rm": ("blobkit.cli.objects", "rm", "Objects"),
     "sign": ("blobkit.cli.sign", "app", "Permission"),
     "session": ("blobkit.cli.sessions", "app", "Permission"),
+    "cdn": ("blobkit.cli.cdn", "app", "Permission"),
     "events": ("blobkit.cli.events", "app", "Events"),
     "serve": ("blobkit.cli.serve", "serve", "Stores"),
     "capabilities": ("blobkit.cli.capabilities", "capabilities", "Stores"),

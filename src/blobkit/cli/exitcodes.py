@@ -11,9 +11,21 @@ from typing import Final
 
 from blobkit import errors
 
-__all__ = ["FAILED", "INTERNAL", "INTERRUPTED", "OUTPUT_CLOSED", "TABLE", "USAGE", "ExitCode", "code_of", "describe"]
+__all__ = [
+    "FAILED",
+    "INTERNAL",
+    "INTERRUPTED",
+    "OUTPUT_CLOSED",
+    "REFUSED",
+    "TABLE",
+    "USAGE",
+    "ExitCode",
+    "code_of",
+    "describe",
+]
 
 FAILED: Final = 1
+REFUSED: Final = 6
 USAGE: Final = 2
 INTERNAL: Final = 70
 INTERRUPTED: Final = 130
@@ -39,8 +51,8 @@ TABLE: Final = (
         5, "a condition failed: it exists already, or was replaced", (errors.AlreadyExists, errors.PreconditionFailed)
     ),
     ExitCode(
-        6,
-        "not allowed, or the credentials cannot sign",
+        REFUSED,
+        "not allowed, a CDN link is refused, or the credentials cannot sign",
         (
             errors.PermissionDenied,
             errors.ObjectLocked,

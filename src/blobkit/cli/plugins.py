@@ -1,4 +1,4 @@
-"""``blobkit plugins``: which schemes can be opened on this machine, and what the others lack."""
+"""``blobkit plugins``: which stores and CDNs can be opened on this machine, and what the others lack."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class Found:
         missing: Packages of its extra that are not installed.
         problem: Why it cannot be loaded; None when it can.
         options: What its URLs may say beside the common options.
+        kind: ``store`` or ``cdn``.
     """
 
     scheme: str
@@ -37,10 +38,12 @@ class Found:
     missing: Sequence[str] = ()
     problem: str | None = None
     options: Sequence[Option] = ()
+    kind: str = "store"
 
     def as_dict(self) -> Mapping[str, object]:
         """As JSON values."""
         return {
+            "kind": self.kind,
             "scheme": self.scheme,
             "provider": self.provider,
             "module": self.module,
@@ -54,16 +57,16 @@ class Found:
 
 @command
 def plugins(run: Run) -> None:
-    """The store plugins that are installed, and what they still need."""
-    from blobkit.plugins.manager import installed_schemes
+    """The plugins of stores and CDNs that are installed, and what they still need."""
+    from blobkit.plugins.manager import installed_cdns, installed_schemes
 
-    found = [_look(scheme) for scheme in installed_schemes()]
+    found = [*map(_look, installed_schemes()), *map(_look_at_cdn, installed_cdns())]
     if run.out.json:
         run.out.value([plugin.as_dict() for plugin in found])
         return
     run.out.table(
-        ["scheme", "provider", "module", "state"],
-        [[f"{plugin.scheme}://", plugin.provider, plugin.module, _state(plugin)] for plugin in found],
+        ["kind", "scheme", "provider", "module", "state"],
+        [[plugin.kind, f"{plugin.scheme}://", plugin.provider, plugin.module, _state(plugin)] for plugin in found],
     )
 
 
@@ -84,6 +87,18 @@ def _look(scheme: str) -> Found:
         return Found(scheme, problem=error.message)
     module = type(plugin).__module__
     return Found(scheme, plugin.provider, plugin.extra, module, _lacking(module, plugin.extra), None, plugin.options)
+
+
+def _look_at_cdn(scheme: str) -> Found:
+    from blobkit.plugins.manager import find_cdn_plugin
+
+    try:
+        plugin = find_cdn_plugin(scheme)
+    except BlobkitError as error:
+        return Found(scheme, problem=error.message, kind="cdn")
+    module = type(plugin).__module__
+    lacking = _lacking(module, plugin.extra) if plugin.extra else []
+    return Found(scheme, plugin.scheme, plugin.extra, module, lacking, None, plugin.options, "cdn")
 
 
 def _lacking(module: str, extra: str) -> list[str]:

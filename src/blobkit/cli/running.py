@@ -25,6 +25,7 @@ from blobkit.errors import BlobkitError, ConfigError
 from blobkit.redaction import redact
 
 if TYPE_CHECKING:
+    from blobkit.cdn.base import Cdn
     from blobkit.kit import Kit
     from blobkit.store import Store
 
@@ -85,6 +86,20 @@ class Run:
                 )
             return kit.store(named)
         return self.open(named)
+
+    def cdn(self, named: str) -> Cdn:
+        """An open CDN, of its name or URL; closed when the command ends."""
+        if "://" not in named:
+            kit = self.kit()
+            if not kit.cdn_names:
+                raise ConfigError(
+                    f"no CDN is named {named!r}: none is configured",
+                    hint=f"a CDN's URL, ./blobkit.toml, or BLOBKIT_CDN_{named.upper().replace('-', '_')}=…",
+                )
+            return kit.cdn(named)
+        from blobkit.cdn.opening import open_cdn
+
+        return self._closing.enter_context(open_cdn(named))
 
     def open(self, url: str, *, clock: Callable[[], datetime] | None = None) -> Store:
         """An open store of a URL; closed when the command ends."""

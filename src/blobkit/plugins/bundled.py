@@ -24,3 +24,16 @@ PROVIDERS: Final[dict[str, str]] = {
     "s3": "s3",
 }
 """Provider name, as it stands in a dict, to scheme."""
+
+CDNS: Final[dict[str, str]] = {
+    "akamai": "blobkit_cdns.akamai:plugin",
+    "bunny": "blobkit_cdns.bunny:plugin",
+    "cloudcdn": "blobkit_gcs.cdn:cloud_plugin",
+    "cloudflare": "blobkit_cdns.cloudflare:plugin",
+    "cloudfront": "blobkit_aws.cdn:plugin",
+    "fastly": "blobkit_cdns.fastly:plugin",
+    "frontdoor": "blobkit_azure.cdn:plugin",
+    "keycdn": "blobkit_cdns.keycdn:plugin",
+    "mediacdn": "blobkit_gcs.cdn:media_plugin",
+    "nginx": "blobkit_cdns.nginx:plugin",
+}

@@ -1,4 +1,4 @@
-"""What a plugin is: :class:`StorePlugin` (one per scheme), and :class:`Observer` (many listeners, through pluggy)."""
+"""What a plugin is: :class:`StorePlugin` and :class:`CdnPlugin`, one per scheme, and :class:`Observer`: many listeners."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from blobkit.config import Location, OpenContext, Option, StoreConfig
 if TYPE_CHECKING:
     from blobkit.backend import Backend
     from blobkit.blobs import BlobInfo
+    from blobkit.cdn.base import Cdn
+    from blobkit.cdn.opening import CdnContext
     from blobkit.signed import SignedRequest
 
-__all__ = ["Observer", "StorePlugin"]
+__all__ = ["CdnPlugin", "Observer", "StorePlugin"]
 
 
 class StorePlugin(ABC):
@@ -40,6 +42,31 @@ class StorePlugin(ABC):
         Raises:
             ConfigError: Settings that cannot work together.
             PluginMissing: A package that this backend needs is not installed.
+        """
+
+
+class CdnPlugin(ABC):
+    """The entry point of one CDN, in the group ``blobkit.cdns``. Its module imports no SDK.
+
+    Attributes:
+        scheme: The URL scheme, and the CDN's name in errors and dicts.
+        extra: The extra that installs what it needs; empty when it needs nothing.
+        location: How its URLs are read: the host, and the path below which the store's objects are.
+        options: Its options beside the common ones.
+    """
+
+    scheme: str
+    extra: str = ""
+    location: Location = Location(authority="host")
+    options: Sequence[Option] = ()
+
+    @abstractmethod
+    def open(self, config: StoreConfig, context: CdnContext) -> Cdn:
+        """Make the signer. No network.
+
+        Raises:
+            ConfigError: Settings or a key that cannot work.
+            CredentialsMissing: No key.
         """
 
 

@@ -31,6 +31,7 @@ from blobkit.spec import UploadSpec
 from blobkit.store import Store
 
 if TYPE_CHECKING:
+    from blobkit.cdn.base import Cdn
     from blobkit.events.model import BlobEvent
 
 __all__ = ["CONTROL_CALLS", "Crash", "Fault", "Faults", "FaultyBackend", "faulty"]
@@ -255,7 +256,7 @@ class FaultyBackend(Backend):
         """See Backend."""
         self.inner.close()
 
-    def data_plane(self, *, edge: object | None = None) -> ASGIApp | None:
+    def data_plane(self, *, edge: Cdn | None = None) -> ASGIApp | None:
         """See Backend."""
         return self.inner.data_plane(edge=edge)
 

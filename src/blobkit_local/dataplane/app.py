@@ -11,10 +11,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 
-from blobkit_local.dataplane.objects import Edge, Objects
+from blobkit_local.dataplane.edge import Gate
+from blobkit_local.dataplane.objects import Objects
 
 if TYPE_CHECKING:
     from blobkit.backend import ASGIApp
+    from blobkit.cdn.base import Cdn
     from blobkit_local.backend import LocalBackend
 
 __all__ = ["create_app"]
@@ -30,20 +32,20 @@ _EXPOSED: Final = (
 )
 
 
-def create_app(backend: LocalBackend, *, edge: object | None = None) -> ASGIApp:
+def create_app(backend: LocalBackend, *, edge: Cdn | None = None) -> ASGIApp:
     """The data plane of one local store.
 
     Args:
         backend: The store's backend.
-        edge: A CDN signer (``verify(url)``) whose links are accepted for reading too.
+        edge: A CDN whose links and cookies are accepted for reading too, as its own edge would: see :mod:`.edge`.
 
     Routes:
         ``/o/{key}``: GET, HEAD, PUT and DELETE with a signed URL; GET and HEAD without one when the store is public.
         ``/healthz``: 200 with ``{"status": "ok"}``.
     """
-    return Starlette(
+    app = Starlette(
         routes=[
-            Mount("/o", app=Objects(backend, _edge(edge))),
+            Mount("/o", app=Objects(backend)),
             Route("/healthz", _health, methods=["GET"]),
         ],
         middleware=[
@@ -57,12 +59,7 @@ def create_app(backend: LocalBackend, *, edge: object | None = None) -> ASGIApp:
             )
         ],
     )
-
-
-def _edge(edge: object | None) -> Edge | None:
-    if edge is not None and not callable(getattr(edge, "verify", None)):
-        raise TypeError("an edge has a method verify(url)")
-    return edge  # type: ignore[return-value]
+    return app if edge is None else Gate(app, edge)
 
 
 async def _health(request: Request) -> JSONResponse:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from blobkit.blobs import BlobInfo, Checksum
@@ -19,7 +19,10 @@ from blobkit_local.signing import CHECKSUM, META, STORAGE_CLASS, Grant, Purpose,
 if TYPE_CHECKING:
     from blobkit_local.backend import LocalBackend
 
-__all__ = ["Edge", "Objects"]
+__all__ = ["VERDICT", "Objects"]
+
+VERDICT: Final = "blobkit.verdict"
+"""Where the edge leaves its verdict in the scope of a request."""
 
 _MAX_QUERY: Final = 16 * 1024
 _METHODS: Final = ("GET", "HEAD", "PUT", "DELETE")
@@ -27,19 +30,11 @@ _SAFE: Final = (("x-content-type-options", "nosniff"), ("referrer-policy", "no-r
 _log = logging.getLogger("blobkit.local.dataplane")
 
 
-class Edge(Protocol):
-    """A CDN whose links the data plane accepts for reading, as the CDN's own edge would."""
-
-    def verify(self, url: str) -> object:
-        """Truthy when the link is good now."""
-
-
 class Objects:
     """The ASGI application below ``/o/``."""
 
-    def __init__(self, backend: LocalBackend, edge: Edge | None) -> None:
+    def __init__(self, backend: LocalBackend) -> None:
         self._backend = backend
-        self._edge = edge
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -84,8 +79,12 @@ class Objects:
             raise Problem(400, "malformed", "the query cannot be read") from error
         if exchange.method in ("GET", "HEAD") and not any(name.startswith("bk-") for name, _ in parameters):
             purpose = Purpose.HEAD if exchange.method == "HEAD" else Purpose.DOWNLOAD
-            if self._backend.config.public or (self._edge is not None and self._edge.verify(_url(scope, query))):
+            if self._backend.config.public:
                 return Grant(purpose, key, 0)
+            if (verdict := scope.get(VERDICT)) is not None:  # an edge stands in front, and has judged the request
+                if verdict:
+                    return Grant(purpose, key, 0)
+                raise Refused(str(verdict.reason), f"the edge refuses: {verdict.detail}")
         now = int(self._backend.clock().timestamp())
         return verify(self._backend.signing_key, exchange.method, key, parameters, now)
 
@@ -221,14 +220,6 @@ def _key(scope: Scope) -> str:
     if any(segment in (".", "..") for segment in key.split("/")) or any(ord(c) < 32 or ord(c) == 127 for c in key):
         raise Problem(400, "malformed", InvalidKey("a key has no dot segments and no control characters").message)
     return key
-
-
-def _url(scope: Scope, query: bytes) -> str:
-    host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
-    raw: bytes = scope.get("raw_path") or quote_key(scope["path"]).encode()
-    return f"{scope.get('scheme', 'http')}://{host}{raw.decode('ascii')}" + (
-        f"?{query.decode('ascii')}" if query else ""
-    )
 
 
 def _must_be(headers: Mapping[str, str], name: str, wanted: str | None) -> None:

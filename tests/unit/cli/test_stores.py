@@ -14,7 +14,7 @@ import pytest
 
 import blobkit
 from blobkit import testing
-from blobkit.plugins.manager import installed_schemes
+from blobkit.plugins.manager import installed_cdns, installed_schemes
 from blobkit.testing.clients import HttpClient
 from blobkit.testing.report import ConformanceReport, Note
 
@@ -48,7 +48,10 @@ def test_without_a_store_all_configured_ones_are_compared(cli: Cli, url: str) ->
 
 def test_plugins_are_those_that_are_installed(cli: Cli) -> None:
     found = cli("plugins", "--json").json
-    assert [plugin["scheme"] for plugin in found] == installed_schemes()
+    assert [plugin["scheme"] for plugin in found if plugin["kind"] == "store"] == installed_schemes()
+    cdns = [plugin for plugin in found if plugin["kind"] == "cdn"]
+    assert [plugin["scheme"] for plugin in cdns] == installed_cdns()
+    assert all(plugin["ready"] for plugin in cdns)
     local = next(plugin for plugin in found if plugin["scheme"] == "local")
     assert local["provider"] == "local"
     assert local["ready"] is True

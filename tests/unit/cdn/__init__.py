@@ -1,0 +1,3 @@
+"""CDN signing."""
+
+from __future__ import annotations
