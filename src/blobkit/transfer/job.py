@@ -175,8 +175,11 @@ def _check_cut(chunks: Iterable[Chunk], size: int) -> None:
         raise SessionMismatch(f"the plan's chunks are {at} bytes, the source has {size}")
 
 
-def job_of_session(session: Session, size: int, chunk_checksum: str | None = None) -> Job:
+def job_of_session(
+    session: Session, size: int, chunk_checksum: str | None = None, again: frozenset[int] = frozenset()
+) -> Job:
     """What a session still lacks, as the provider says now. ``chunk_checksum``: the algorithm to bind in each chunk's request.
+    ``again``: chunks that count as lacking though they are held.
 
     Raises:
         SessionMismatch: The session is for another size.
@@ -189,6 +192,7 @@ def job_of_session(session: Session, size: int, chunk_checksum: str | None = Non
     if status.state == "gone":
         raise SessionNotFound("the session is gone")
     received = set(status.received) if status.state == "open" else {chunk.number for chunk in chunks}
+    received -= again if status.state == "open" else frozenset()
     missing = [chunk for chunk in chunks if chunk.number not in received]
     numbers = [chunk.number for chunk in missing]
     job = Job(

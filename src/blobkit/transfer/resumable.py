@@ -27,6 +27,7 @@ from blobkit.errors import (
     SessionNotFound,
     SourceChanged,
 )
+from blobkit.transfer.completing import complete
 from blobkit.transfer.journal import Journal, Record
 from blobkit.transfer.service import upload_to_service
 from blobkit.transfer.upload import Options, UploadResult, upload
@@ -128,7 +129,7 @@ def put_file(
                 stop=ways.stop,
                 sleep=ways.sleep,
             )
-            info = begun.complete({**record.receipts, **result.receipts})
+            info = complete(path, begun, {**record.receipts, **result.receipts}, ways)
         return Stored(info, result, resumed)
 
 

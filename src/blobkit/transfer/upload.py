@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import IO, cast
+from typing import IO, Final, cast
 
 from blobkit.blobs import Checksum
-from blobkit.errors import ChecksumMismatch, InvalidArgument
+from blobkit.errors import ChecksumMismatch, InvalidArgument, SessionNotFound
 from blobkit.plans import UploadPlan
 from blobkit.transfer.digests import Digest, digest_for
 from blobkit.transfer.http import Http
@@ -38,6 +38,9 @@ from blobkit.transfer.streams import Stream, send_stream
 from blobkit.transfer.workers import Sleep, Stop
 
 __all__ = ["Options", "Session", "UploadResult", "upload"]
+
+# A session may be gone because an earlier attempt's last chunk took effect late, and published it: then all of it is there.
+_TIMES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,7 @@ def upload(
     plan: UploadPlan | Session | str | bytes,
     *,
     held: Iterable[int] = (),
+    again: Iterable[int] = (),
     sign: Sign | None = None,
     sign_one: SignOne | None = None,
     batch: int = BATCH,
@@ -144,6 +148,7 @@ def upload(
             ``http(s)://`` address of a service, which is asked for a plan and told of the completion
             (see :mod:`blobkit.transfer.service`).
         held: Numbers of chunks that the storage holds already; a session is asked instead.
+        again: Of a session: numbers of chunks to send though the storage holds them.
         sign: For a lazy plan, and for URLs that expire on the way: gives fresh requests for chunk numbers.
         sign_one: For a plan whose chunks are signed with their checksums.
         batch: How many chunks ``sign`` is asked for at a time.
@@ -190,12 +195,18 @@ def upload(
 
         def job() -> Job:
             if not isinstance(plan, UploadPlan):
-                return job_of_session(plan, data.size, chunk_checksum)
+                return job_of_session(plan, data.size, chunk_checksum, frozenset(again))
             check_size(plan, data.size)
             if plan.parts is None:
                 raise InvalidArgument("the plan has neither a request nor chunks")
             return job_of_plan(plan, plan.parts, data.size, frozenset(held), sign, sign_one, batch)
 
+        for _ in range(_TIMES):
+            try:
+                return _chunked(data, job, options, _wanted(plan, checksum), on_receipt)
+            except SessionNotFound:
+                if isinstance(plan, UploadPlan) or plan.status().state == "gone":
+                    raise
         return _chunked(data, job, options, _wanted(plan, checksum), on_receipt)
 
 
