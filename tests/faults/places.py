@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -40,14 +41,14 @@ class Place:
         proxy: Between clients and its server.
         chunk: Bytes of a chunk in the schedules.
         chunks: The most chunks of an object in the schedules.
-        streams: Whether it takes uploads of unknown length in chunks of that size.
+        patience: Seconds after which a client of the schedules takes a connection for dead.
     """
 
     open: Callable[[], Store]
     proxy: TroubleProxy
     chunk: int
     chunks: int
-    streams: bool = True
+    patience: float = 0.3
 
 
 def moves_bytes(method: str, target: str) -> bool:
@@ -59,7 +60,7 @@ def moves_bytes(method: str, target: str) -> bool:
 def opener(url: str) -> Callable[[], Store]:
     """Opens the store, always with the same sealing key."""
     ring = blobkit.Keyring.from_text("k:" + base64.b64encode(os.urandom(32)).decode())
-    return lambda: blobkit.open_store(url, sealing=ring, retries=1)
+    return lambda: blobkit.open_store(url, sealing=ring, retries=1, timeout=timedelta(seconds=2))
 
 
 @contextmanager
@@ -87,7 +88,7 @@ def s3(folder: Path) -> Iterator[Place]:
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
         url = f"s3://media/?profile=custom&endpoint={server}&public_endpoint={proxy.endpoint}"
-        yield Place(opener(url), proxy, 5 * MIB, 3)
+        yield Place(opener(url), proxy, 5 * MIB, 3, patience=1.0)
 
 
 @contextmanager
@@ -103,7 +104,7 @@ def ceph(folder: Path) -> Iterator[Place]:
         patch.setenv("AWS_SECRET_ACCESS_KEY", "testsecret")
         boto3.client("s3", endpoint_url=server, region_name="us-east-1").create_bucket(Bucket="transfers")
         url = f"s3://transfers/?profile=ceph&versioning=off&endpoint={server}&public_endpoint={proxy.endpoint}"
-        yield Place(opener(url), proxy, 5 * MIB, 3)
+        yield Place(opener(url), proxy, 5 * MIB, 3, patience=1.0)
 
 
 @contextmanager

@@ -132,7 +132,7 @@ class Fetching:
 
     def _once(self, begin: int, end: int, digest: Hasher | None) -> _Outcome:
         headers = dict(self._headers)
-        if not self._bare:
+        if not self._bare and not self._in_one:
             headers["range"] = f"bytes={begin}-" if end == _END else f"bytes={begin}-{end - 1}"
         if self.etag is not None and not self.etag.startswith("W/"):
             headers["if-match"] = self.etag
@@ -210,11 +210,14 @@ class Fetching:
         if incoming.status == 416 and _total(incoming) == 0 and not self._known:
             self._learn(0, incoming.headers.get("etag"))  # an empty object has no first byte
             return _Span(0, 0)
-        if incoming.status == 200 and (begin == 0 or self._in_one):
+        ranged = (
+            incoming.status == 206 or "content-range" in incoming.headers
+        )  # there are storages that say 200 to a range
+        if not ranged and incoming.status == 200 and (begin == 0 or self._in_one):
             return self._all(incoming)
-        if incoming.status == 200:
+        if not ranged and incoming.status == 200:
             raise SourceChanged("the storage sent the whole object instead of a range of it")
-        if incoming.status != 206:
+        if incoming.status not in (200, 206):
             return None
         found = _CONTENT_RANGE.match(incoming.headers.get("content-range", ""))
         if found is None or found[1] is None or not begin == int(found[1]) <= int(found[2]) < int(found[3]):
@@ -229,8 +232,11 @@ class Fetching:
         chunked = "chunked" in incoming.headers.get("transfer-encoding", "").lower()
         if not chunked and not _LENGTH.match(length):
             raise Unsupported("the storage does not say how long the object is, so a part could be taken for the whole")
+        same = _surely_same(self.etag, incoming.headers.get("etag"))
+        if same and self._known and not chunked and int(length) != self.size:
+            raise SourceChanged(f"the storage sends {length} bytes for the whole object, which has {self.size}")
         self._in_one, self._known = True, False
-        self._sink.begin_anew(same=_surely_same(self.etag, incoming.headers.get("etag")))
+        self._sink.begin_anew(same=same)
         self.content_encoding = incoming.headers.get("content-encoding")
         if self._pinned.etag is None:
             self.etag = None

@@ -190,29 +190,40 @@ def upload(
             )
         return _stream(cast("IO[bytes]", source), plan, options, checksum, chunk_checksum, on_receipt)
     with opened(source) as data:
-        if isinstance(plan, UploadPlan) and plan.single is not None:
-            return _single(data, plan, options, checksum)
-
-        def job() -> Job:
-            if not isinstance(plan, UploadPlan):
-                return job_of_session(plan, data.size, chunk_checksum, frozenset(again))
-            check_size(plan, data.size)
-            if plan.parts is None:
+        if isinstance(plan, UploadPlan):
+            if plan.single is not None:
+                return _single(data, plan, options, checksum)
+            planned, parts = plan, plan.parts
+            if parts is None:
                 raise InvalidArgument("the plan has neither a request nor chunks")
-            return job_of_plan(plan, plan.parts, data.size, frozenset(held), sign, sign_one, batch)
-
-        for _ in range(_TIMES):
-            try:
-                return _chunked(data, job, options, _wanted(plan, checksum), on_receipt)
-            except SessionNotFound:
-                if isinstance(plan, UploadPlan) or plan.status().state == "gone":
-                    raise
-        return _chunked(data, job, options, _wanted(plan, checksum), on_receipt)
+            check_size(planned, data.size)
+            job = job_of_plan(planned, parts, data.size, frozenset(held), sign, sign_one, batch)
+            return _chunked(data, job, options, _wanted(planned, checksum), on_receipt)
+        return _of_session(data, plan, options, checksum, chunk_checksum, frozenset(again), on_receipt)
 
 
-def _wanted(plan: UploadPlan | Session, checksum: Checksum | str | None) -> Checksum | str | None:
+def _of_session(
+    data: Source,
+    session: Session,
+    options: Options,
+    checksum: Checksum | str | None,
+    chunk_checksum: str | None,
+    again: frozenset[int],
+    on_receipt: OnReceipt | None,
+) -> UploadResult:
+    for attempt in range(_TIMES + 1):
+        job = job_of_session(session, data.size, chunk_checksum, again)
+        try:
+            return _chunked(data, job, options, checksum, on_receipt)
+        except SessionNotFound:
+            if attempt == _TIMES or session.status().state == "gone":
+                raise
+    raise AssertionError("the loop ends by itself")
+
+
+def _wanted(plan: UploadPlan, checksum: Checksum | str | None) -> Checksum | str | None:
     """What is computed: as asked, else what the plan wants to be told."""
-    if checksum is None and isinstance(plan, UploadPlan) and plan.checksum is not None:
+    if checksum is None and plan.checksum is not None:
         told = plan.checksum
         return told.algorithm if told.scope == "object" and told.value is None else None
     return checksum
@@ -231,12 +242,12 @@ def _single(data: Source, plan: UploadPlan, options: Options, checksum: Checksum
 
 def _chunked(
     data: Source,
-    make: Callable[[], Job],
+    job: Job,
     options: Options,
     checksum: Checksum | str | None,
     on_receipt: OnReceipt | None,
 ) -> UploadResult:
-    start, job = time.monotonic(), make()
+    start = time.monotonic()
     with options.means(data.size, len(job.chunks) + len(job.held)) as means:
         means.meter.held(sum(chunk.size for chunk in job.held), len(job.held))
         sending = Sending(means, job, on_receipt)
