@@ -15,7 +15,7 @@ from blobkit.transfer.job import Session
 from blobkit.transfer.upload import Options, upload
 
 if TYPE_CHECKING:
-    from blobkit.blobs import BlobInfo
+    from blobkit.blobs import BlobInfo, Checksum
     from blobkit.transfer.source import Readable
 
 __all__ = ["CompletableSession", "complete"]
@@ -26,13 +26,18 @@ _TIMES: Final = 3
 class CompletableSession(Session, Protocol):
     """A session that can be completed; :class:`blobkit.UploadSession` can."""
 
-    def complete(self, receipts: Mapping[int, str] | None = None) -> BlobInfo:
+    def complete(self, receipts: Mapping[int, str] | None = None, *, checksum: Checksum | None = None) -> BlobInfo:
         """Make the object appear."""
         ...
 
 
 def complete(
-    source: Readable, session: CompletableSession, receipts: Mapping[int, str], options: Options | None = None
+    source: Readable,
+    session: CompletableSession,
+    receipts: Mapping[int, str],
+    options: Options | None = None,
+    *,
+    checksum: Checksum | None = None,
 ) -> BlobInfo:
     """Complete a session whose chunks are all there; send again, three times at most, those that are not the answered ones.
 
@@ -41,6 +46,7 @@ def complete(
         session: Its size is known.
         receipts: What the storage answered, by chunk number.
         options: How the bytes move.
+        checksum: Of the whole object, where the session can check it before the object appears.
 
     Raises:
         ChunkMismatch: It never came right.
@@ -49,7 +55,7 @@ def complete(
     ways, known = options or Options(), dict(receipts)
     for _ in range(_TIMES):
         try:
-            return session.complete(known)
+            return session.complete(known, checksum=checksum)
         except ChunkMismatch as error:
             if session.sequential or not (error.wrong or error.missing):
                 raise
@@ -66,4 +72,4 @@ def complete(
             stop=ways.stop,
             sleep=ways.sleep,
         ).receipts
-    return session.complete(known)
+    return session.complete(known, checksum=checksum)

@@ -20,7 +20,6 @@ from blobkit.signed import SignedRequest
 from blobkit.transfer.crc import COMBINABLE
 from blobkit.transfer.digests import Combined, Digest
 from blobkit.transfer.fetching import Fetching, Pinned
-from blobkit.transfer.outgoing import Means
 from blobkit.transfer.pace import Bandwidth
 from blobkit.transfer.parts import Part
 from blobkit.transfer.progress import OnProgress
@@ -125,19 +124,15 @@ def download(
     part = Part(target, (source_id or _without_query(url)) if resume else None)
     try:
         kept = 0 if part.size is None else part.size - sum(end - begin for begin, end in part.gaps)
-        with options.means(size, None) as means:
-            means.digest = None if algorithm not in COMBINABLE else Combined(algorithm)
-            try:
-                run = _fetched(means, url, headers, part, Pinned(size, etag), range_size, kept)
-            except SourceChanged:
-                if not kept:
-                    raise
-                part.start_over()  # what an earlier run left is of an object that is no more
-                means.meter.lost(kept)
-                kept = 0
-                means.digest = None if algorithm not in COMBINABLE else Combined(algorithm)
-                run = _fetched(means, url, headers, part, Pinned(size, etag), range_size, kept)
-        digest = _digest(part.fd, algorithm, means.digest)
+        try:
+            run, computed = _fetched(options, url, headers, part, Pinned(size, etag), range_size, kept, algorithm)
+        except SourceChanged:
+            if not kept:
+                raise
+            part.start_over()  # what an earlier run left is of an object that is no more
+            kept = 0
+            run, computed = _fetched(options, url, headers, part, Pinned(size, etag), range_size, kept, algorithm)
+        digest = _digest(part.fd, algorithm, computed)
         if isinstance(checksum, Checksum) and digest is not None and not checksum.same_as(digest):
             raise ChecksumMismatch("the bytes that arrived are not those that were promised")
         part.publish()
@@ -152,19 +147,28 @@ def download(
 
 
 def _fetched(
-    means: Means, url: str, headers: dict[str, str], part: Part, pinned: Pinned, range_size: int, kept: int
-) -> Fetching:
-    """Bring what is missing."""
-    if part.size is None or part.etag is None or not kept:
-        run = Fetching(means, url, headers, part, pinned)
-        run.fetch(range_size)
-        return run
-    if pinned.size not in (None, part.size) or pinned.etag not in (None, part.etag, part.etag.strip('"')):
-        raise SourceChanged("the object is not the one that an earlier run began with")
-    run = Fetching(means, url, headers, part, Pinned(part.size, part.etag))
-    means.meter.held(kept, 0)
-    run.go_on(part.size, part.gaps, range_size)
-    return run
+    options: Options,
+    url: str,
+    headers: dict[str, str],
+    part: Part,
+    pinned: Pinned,
+    range_size: int,
+    kept: int,
+    algorithm: str | None,
+) -> tuple[Fetching, Digest | None]:
+    """Bring what is missing; what was computed on the way."""
+    with options.means(pinned.size, None) as means:
+        means.digest = None if algorithm not in COMBINABLE else Combined(algorithm)
+        if part.size is None or part.etag is None or not kept:
+            run = Fetching(means, url, headers, part, pinned)
+            run.fetch(range_size)
+            return run, means.digest
+        if pinned.size not in (None, part.size) or pinned.etag not in (None, part.etag, part.etag.strip('"')):
+            raise SourceChanged("the object is not the one that an earlier run began with")
+        run = Fetching(means, url, headers, part, Pinned(part.size, part.etag))
+        means.meter.held(kept, 0)
+        run.go_on(part.size, part.gaps, range_size)
+        return run, means.digest
 
 
 def stream(

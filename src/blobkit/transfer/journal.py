@@ -158,7 +158,7 @@ class Record:
         known: Whether an earlier run left something to go on with.
         changed: Whether the file is another than it was then.
         secrets: What grants access, in clear.
-        receipts: What the storage answered, by chunk number.
+        receipts: What the storage answered, by chunk number; empty where it says nothing.
     """
 
     def __init__(self, journal: Journal, file: Path, source: Path, target: Mapping[str, str]) -> None:
@@ -249,6 +249,5 @@ def _parse(raw: bytes) -> tuple[dict[str, Any], dict[int, str]]:
     receipts = {}
     for line in lines[1:-1]:
         number, receipt = json.loads(line)
-        if receipt:
-            receipts[int(number)] = str(receipt)
+        receipts[int(number)] = str(receipt)
     return head, receipts

@@ -1,7 +1,8 @@
 """Uploads that survive their process: :func:`put_file` to a store, :func:`put_to_service` to a service, each with a journal.
 
 Called again for the same file and target, each goes on where the last call ended. What the storage holds is asked of the
-storage; the receipts of earlier runs are compared at the completion, so that chunks of another content are never mixed in.
+storage; and what it holds without that the journal has a receipt of it (the process died in between, or somebody else has the
+session too) is sent again. At the completion the receipts are compared, so that chunks of another content are never mixed in.
 """
 
 from __future__ import annotations
@@ -52,6 +53,10 @@ _FINAL: Final = (
     SourceChanged,
 )
 """After these another attempt would end as this one did: nothing is kept. After all others the upload can be resumed."""
+
+
+_ORDERED: Final = "crc32c"
+"""Bytes that went in order have no receipts: the checksum of the whole, which such storages keep, is compared instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +121,13 @@ def put_file(
             begun.abort()
 
         with _kept(record, discard):
+            ours = set(record.receipts)
+            foreign = [number for number in _held(begun) if number not in ours] if resumed else []
             result = upload(
                 path,
                 begun,
+                again=foreign,
+                checksum=_ORDERED if begun.sequential and begun.staged else None,
                 on_receipt=record.receipt if record.known else None,
                 on_progress=ways.on_progress,
                 concurrency=ways.concurrency,
@@ -129,7 +138,7 @@ def put_file(
                 stop=ways.stop,
                 sleep=ways.sleep,
             )
-            info = complete(path, begun, {**record.receipts, **result.receipts}, ways)
+            info = complete(path, begun, {**_known(record), **result.receipts}, ways, checksum=result.checksum)
         return Stored(info, result, resumed)
 
 
@@ -159,6 +168,16 @@ def put_to_service(
                 checksum=checksum,
                 record=record,
             )
+
+
+def _held(session: UploadSession) -> tuple[int, ...]:
+    """The chunks that the storage holds, where they may be sent again one by one."""
+    return () if session.sequential else session.status().received
+
+
+def _known(record: Record) -> dict[int, str]:
+    """The receipts that can be compared: some storages give none."""
+    return {number: receipt for number, receipt in record.receipts.items() if receipt}
 
 
 def _session(store: Store, record: Record) -> tuple[UploadSession | None, bool]:

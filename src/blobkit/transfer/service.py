@@ -218,7 +218,8 @@ def upload_to_service(
                 stop=options.stop,
                 sleep=options.sleep,
             )
-            receipts = {**({} if record is None else record.receipts), **result.receipts}
+            known = {} if record is None else {n: text for n, text in record.receipts.items() if text}
+            receipts = {**known, **result.receipts}
             answer = service.complete(bound, result, receipts)
     return replace(result, answer=answer)
 

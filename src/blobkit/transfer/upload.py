@@ -105,13 +105,15 @@ class Options:
     @contextmanager
     def means(self, total: int | None, chunks: int | None) -> Iterator[Means]:
         """What moves the bytes of one transfer."""
-        bandwidth = self.bandwidth
+        bandwidth, stop = self.bandwidth, Stop()
+        if self.stop is not None:  # the caller's may be of many transfers; the failure of one is not that of the others
+            self.stop.also(stop.set)
         with Http(self.timeout.total_seconds(), self.tls) as http:
             yield Means(
                 http,
                 Meter(self.on_progress, total, chunks),
                 self.patience or Patience(),
-                self.stop or Stop(),
+                stop,
                 self.sleep,
                 Climb(self.concurrency or MOST, self.concurrency or START),
                 self.concurrency or MOST,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import Final, TypeVar
 
+from blobkit.errors import ConnectionFailed
 from blobkit.transfer.pace import Climb
 
 __all__ = ["Gate", "Sleep", "Stop", "run_all", "sleeper"]
@@ -115,19 +116,25 @@ def run_all(work: Callable[[T], int], items: Iterable[T], gate: Gate, most: int,
 
     Raises:
         The first error that ``work`` raised, after every thread has ended.
+        ConnectionFailed: It was stopped before all was done.
     """
     queue: Iterator[T] = iter(items)
     taking = threading.Lock()
     failed: list[BaseException] = []  # the first is the cause; those after it are only threads that were stopped
 
+    taken, ended = 0, False
+
     def step() -> bool:
+        nonlocal taken, ended
         if not gate.enter():
             return False
         moved: int | None = None
         try:
             with taking:
                 item = next(queue, _END) if not stop.is_set() else _END
+                taken += item is not _END
             if item is _END:
+                ended = ended or not stop.is_set()
                 return False
             moved = work(item)  # type: ignore[arg-type]  # the sentinel was turned away above
         finally:
@@ -152,3 +159,5 @@ def run_all(work: Callable[[T], int], items: Iterable[T], gate: Gate, most: int,
             raise
     if failed:
         raise failed[0]
+    if stop.is_set() and not ended and not (isinstance(items, Sequence) and taken == len(items)):
+        raise ConnectionFailed("stopped", retryable=False)

@@ -121,21 +121,18 @@ def test_the_journal_grants_nothing(cli: Cli, cloud: str, tmp_path: Path) -> Non
 def test_ctrl_c_leaves_what_can_be_resumed_and_says_how(
     cli: Cli, url: str, cloud: str, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from blobkit.transfer import workers
-
     Path("big.bin").write_bytes(DATA)
-    real = workers.wait
 
     def interrupt(futures: object) -> None:
         raise KeyboardInterrupt
 
     with served(url, port) as store:
-        monkeypatch.setattr(workers, "wait", interrupt)
-        done = cli("put", "big.bin", cloud, "a")
+        with monkeypatch.context() as patch:
+            patch.setattr("blobkit.transfer.workers.wait", interrupt)
+            done = cli("put", "big.bin", cloud, "a")
         assert done.code == 130
         assert "it can be resumed: blobkit resume" in done.stderr
         assert not store.exists("a")
-        monkeypatch.setattr(workers, "wait", real)
         assert cli("resume", "--all").code == 0
         assert store.read("a") == DATA
 
@@ -198,18 +195,18 @@ def test_a_fetch_that_broke_off_goes_on(cli: Cli, url: str, cloud: str, port: in
     with served(url, port) as store:
         store.write("a", DATA)
         with pytest.MonkeyPatch.context() as patch:
-            from blobkit.transfer import fetching
+            from blobkit.transfer.http import Incoming
 
-            real = fetching.Incoming.readinto
+            real = Incoming.readinto
             left = [5]
 
-            def failing(self: fetching.Incoming, buffer: memoryview) -> int:
+            def failing(self: Incoming, buffer: memoryview) -> int:
                 left[0] -= 1
                 if left[0] < 0:
                     raise errors.ConnectionFailed("injected")
                 return real(self, buffer[:65536])
 
-            patch.setattr(fetching.Incoming, "readinto", failing)
+            patch.setattr(Incoming, "readinto", failing)
             patch.setattr("blobkit.transfer.retry.Patience.wait", lambda *args: None)
             assert cli("get", cloud, "a", "data/back").code == 9
         kept = sorted(path.suffix for path in Path("data").iterdir())
