@@ -175,6 +175,9 @@ class TroubleProxy:
         server: _Line | None = None
         try:
             while not self._ending.is_set() and (head := line.head()):
+                if server is not None and _gone(server.sock):  # it closed an idle connection, as it may
+                    self._forget(server)
+                    server = None
                 if server is None:
                     server = self._connect()
                 if not self._one(line, server, head):
@@ -184,9 +187,12 @@ class TroubleProxy:
         finally:
             for each in (line, server):
                 if each is not None:
-                    with self._lock:
-                        self._open.discard(each.sock)
-                    each.sock.close()
+                    self._forget(each)
+
+    def _forget(self, line: _Line) -> None:
+        with self._lock:
+            self._open.discard(line.sock)
+        line.sock.close()
 
     def _connect(self) -> _Line:
         sock = socket.create_connection(self._server, timeout=_LONGEST)
