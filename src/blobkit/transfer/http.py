@@ -1,8 +1,8 @@
 """HTTP/1.1 for bodies of any size: the standard library's ``http.client`` below a small pool of connections.
 
-It was chosen by measurement (``python -m benchmarks transfer_http``): with blocks of one MiB urllib3 is as fast, so what decides is
-the socket, which is at hand here: plain HTTP leaves by ``sendfile`` (a fifth less CPU time), an answer is read into a buffer
-that the caller owns (a tenth less), a timeout is without a byte moving, whichever way, and a server that answers before it has
+It was chosen by measurement (``python -m benchmarks transfer_http``): with blocks of one MiB urllib3 is as fast, so what counts
+is the socket, which is at hand here. Plain HTTP leaves by ``sendfile`` (a fifth less CPU time); an answer is read into a buffer
+that the caller owns (a tenth less); a timeout is without a byte moving, whichever way; and a server that answers before it has
 heard all is heard at once. There are no redirects, no retries and no cookies, and no URL in an error: what grants access
 does not print.
 """
