@@ -356,11 +356,15 @@ def check_chunks(
     wrong += sorted(number for number in by_number if not 1 <= number <= len(plan))
     if wrong:
         raise ChunkMismatch(f"chunks that are not the plan's: {_some(wrong)}", wrong=wrong)
-    for number, receipt in (receipts or {}).items():
-        ours = by_number.get(number)
-        if ours is None or (ours.receipt is not None and ours.receipt.strip('"') != str(receipt).strip('"')):
-            raise ChunkMismatch(f"chunk {number} is not the one that the client was answered for", wrong=[number])
+    others = [number for number, receipt in (receipts or {}).items() if _another(by_number.get(number), receipt)]
+    if others:
+        raise ChunkMismatch(f"chunks that are not those of the client's receipts: {_some(others)}", wrong=others)
     return tuple(by_number[chunk.number] for chunk in plan)
+
+
+def _another(held: HeldChunk | None, receipt: str) -> bool:
+    """Whether the provider holds something else than a client was answered for."""
+    return held is None or (held.receipt is not None and held.receipt.strip('"') != str(receipt).strip('"'))
 
 
 def _some(numbers: Sequence[int]) -> str:

@@ -504,7 +504,7 @@ class Store:
         metadata: Mapping[str, str] | None = None,
         checksum: Checksum | None = None,
         if_absent: bool = False,
-        concurrency: int = 4,
+        concurrency: int | None = None,
     ) -> BlobInfo:
         """Upload a file from this process: one write, or a chunked session where the provider's single PUT ends.
 
@@ -521,11 +521,12 @@ class Store:
             ):
                 return self.write(key, body, spec=spec)
         from blobkit.transfer import upload as transfer_upload
+        from blobkit.transfer.completing import complete
 
         session = self.start_upload(key, size=size, spec=spec, allow_session_life=True)
         try:
-            transfer_upload(source, session, concurrency=concurrency)
-            return session.complete()
+            done = transfer_upload(source, session, concurrency=concurrency)
+            return complete(source, session, done.receipts)
         except BaseException:
             session.abort()
             raise

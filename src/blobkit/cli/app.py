@@ -18,8 +18,10 @@ __all__ = ["COMMANDS", "build"]
 
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "demo": ("blobkit.cli.demo.command", "demo", "Start here"),
-    "put": ("blobkit.cli.transfers", "put", "Objects"),
-    "get": ("blobkit.cli.transfers", "get", "Objects"),
+    "put": ("blobkit.cli.put", "put", "Objects"),
+    "get": ("blobkit.cli.get", "get", "Objects"),
+    "upload": ("blobkit.cli.service", "upload", "Objects"),
+    "resume": ("blobkit.cli.resuming", "resume", "Objects"),
     "ls": ("blobkit.cli.objects", "ls", "Objects"),
     "stat": ("blobkit.cli.objects", "stat", "Objects"),
     "cp": ("blobkit.cli.objects", "cp", "Objects"),

@@ -35,6 +35,7 @@ __all__ = [
     "TargetWords",
     "checksum_of",
     "expiry",
+    "metadata_of",
     "spec_of",
 ]
 
@@ -104,7 +105,7 @@ def spec_of(
         min_size=None if min_size is None else units.size(min_size),
         max_size=None if max_size is None else units.size(max_size),
         checksum=None if checksum is None else checksum_of(checksum),
-        metadata=_metadata(metadata or ()),
+        metadata=metadata_of(metadata),
         cache_control=cache_control,
         content_disposition=content_disposition,
         content_encoding=content_encoding,
@@ -113,9 +114,10 @@ def spec_of(
     )
 
 
-def _metadata(pairs: Sequence[str]) -> dict[str, str]:
+def metadata_of(pairs: Sequence[str] | None) -> dict[str, str]:
+    """The metadata of ``NAME=VALUE`` words. Raises InvalidArgument."""
     found: dict[str, str] = {}
-    for pair in pairs:
+    for pair in pairs or ():
         name, equals, value = pair.partition("=")
         if not equals:
             raise InvalidArgument(f"not NAME=VALUE: {pair!r}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Final, TextIO
 
 from blobkit.redaction import redact
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["Output", "printable"]
+__all__ = ["Bars", "Output", "printable"]
 
 
 def printable(text: str) -> str:
@@ -91,11 +92,20 @@ class Output:
     def progress(self, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
         """A progress bar while the context lasts; yields a function that takes bytes done so far.
 
-        Only on a terminal, and never with ``--json``: a log wants no bars.
+        On a terminal a bar; with ``--json`` a line of JSON on stderr now and then; else nothing: a log wants no bars.
         """
+        with self.bars(1, total) as bars, bars(what, total) as done:
+            yield done
+
+    @contextmanager
+    def bars(self, files: int, total: int | None) -> Iterator[Bars]:
+        """Progress of several files: a bar for each that moves, and one for all of them."""
         console = _console(sys.stderr)
-        if self.json or not console.is_terminal:
-            yield lambda done: None
+        if self.json:
+            yield _told
+            return
+        if not console.is_terminal:
+            yield _silent
             return
         from rich.progress import (
             BarColumn,
@@ -116,8 +126,51 @@ class Output:
             transient=True,
         )
         with bar:
-            task = bar.add_task(printable(what), total=total)
-            yield lambda done: bar.update(task, completed=done)
+            whole = bar.add_task(f"{files} files", total=total) if files > 1 else None
+
+            @contextmanager
+            def one(what: str, size: int | None) -> Iterator[Callable[[int], None]]:
+                task, before = bar.add_task(printable(what), total=size), 0
+
+                def tell(done: int) -> None:
+                    nonlocal before
+                    bar.update(task, completed=done)
+                    if whole is not None:
+                        bar.update(whole, advance=done - before)
+                    before = done
+
+                yield tell
+                if files > 1:
+                    bar.remove_task(task)
+
+            yield one
+
+
+Bars = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
+_EVERY: Final = 0.5  # seconds between two lines about one file
+
+
+@contextmanager
+def _silent(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    yield lambda done: None
+
+
+@contextmanager
+def _told(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """``{"event": "progress", "file", "bytes", "total", "rate", "eta"}``, the first after half a second."""
+    begun = last = time.monotonic()
+
+    def tell(done: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < _EVERY:
+            return
+        last, rate = now, done / (now - begun)
+        eta = None if not rate or total is None else round((total - done) / rate, 1)
+        said = {"event": "progress", "file": what, "bytes": done, "total": total, "rate": round(rate), "eta": eta}
+        _write(sys.stderr, json.dumps(said, ensure_ascii=False) + "\n")
+
+    yield tell
 
 
 def make_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None) -> Table:

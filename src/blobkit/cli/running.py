@@ -10,6 +10,7 @@ import functools
 import inspect
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from blobkit.cdn.base import Cdn
     from blobkit.kit import Kit
     from blobkit.store import Store
+    from blobkit.transfer.journal import Journal
 
 __all__ = ["Run", "command"]
 
@@ -62,6 +64,10 @@ class Run:
         self.debug = debug
         self._config = config
         self._kit: Kit | None = None
+        self._journal: Journal | None = None
+        self._opened: dict[tuple[str, str | None], Store] = {}
+        self._by_url: dict[str, Store] = {}
+        self._opening = threading.RLock()
         self._closing = ExitStack()
 
     def kit(self) -> Kit:
@@ -69,11 +75,42 @@ class Run:
         if self._kit is None:
             from blobkit.kit import load
 
-            file = self._config
-            if file is None and DEFAULT_CONFIG.exists():
-                file = DEFAULT_CONFIG
-            self._kit = self._closing.enter_context(load(file))
+            self._kit = self._closing.enter_context(load(self.config_file()))
         return self._kit
+
+    def config_file(self) -> Path | None:
+        """The file of named stores: ``--config``, else ``./blobkit.toml`` if there is one."""
+        if self._config is None and DEFAULT_CONFIG.exists():
+            return DEFAULT_CONFIG
+        return self._config
+
+    def journal(self) -> Journal:
+        """What can be resumed on this machine."""
+        if self._journal is None:
+            from blobkit.transfer.journal import Journal
+
+            self._journal = Journal()
+        return self._journal
+
+    def resumable_store(self, named: str, config: str | None = None) -> Store:
+        """An open store whose session tokens another run can open: with the journal's keys, where no others are set."""
+        with self._opening:
+            opened = self._opened.get((named, config))
+            if opened is None:
+                opened = self._opened[named, config] = self._with_keys(named, config)
+            return opened
+
+    def _with_keys(self, named: str, config: str | None) -> Store:
+        from blobkit.kit import load
+        from blobkit.opening import open_store
+        from blobkit.sealing import ENV
+
+        ring = None if os.environ.get(ENV) else self.journal().keyring()
+        if "://" in named:
+            return self._closing.enter_context(open_store(named, sealing=ring))
+        self.store(named)  # what is wrong with the name is said as ever
+        kit = self._closing.enter_context(load(config or self.config_file(), sealing=ring))
+        return kit.store(named)
 
     def store(self, named: str) -> Store:
         """An open store, of its name or URL; closed when the command ends."""
@@ -85,7 +122,10 @@ class Run:
                     hint=f"a store's URL, ./blobkit.toml, or BLOBKIT_STORE_{named.upper().replace('-', '_')}=…",
                 )
             return kit.store(named)
-        return self.open(named)
+        with self._opening:
+            if named not in self._by_url:
+                self._by_url[named] = self.open(named)
+            return self._by_url[named]
 
     def cdn(self, named: str) -> Cdn:
         """An open CDN, of its name or URL; closed when the command ends."""

@@ -22,7 +22,16 @@ from typing import Final
 
 from blobkit.errors import InvalidArgument
 
-__all__ = ["STORE_HELP", "TARGET_HELP", "Target", "several_targets", "store_and_prefix", "store_word", "take_target"]
+__all__ = [
+    "STORE_HELP",
+    "TARGET_HELP",
+    "Target",
+    "is_url",
+    "several_targets",
+    "store_and_prefix",
+    "store_word",
+    "take_target",
+]
 
 TARGET_HELP: Final = "NAME:KEY, or two words: STORE-URL KEY."
 STORE_HELP: Final = "A configured store's NAME, or a STORE-URL."
@@ -44,6 +53,11 @@ class Target:
         if not filename:
             raise InvalidArgument("the key is missing", hint=TARGET_HELP)
         return Target(self.store, self.key + filename)
+
+
+def is_url(word: str) -> bool:
+    """Whether a word starts like a URL."""
+    return _URL.match(word) is not None
 
 
 def store_word(word: str) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from blobkit.testing.clock import FakeClock
     from blobkit.testing.faults import Crash, Fault, Faults, FaultyBackend, faulty
     from blobkit.testing.harness import ALL_CHECKS, CHECKS, OTHERS, Harness, everything_but
+    from blobkit.testing.proxy import Trouble, TroubleProxy
     from blobkit.testing.report import ConformanceReport, Note, run
     from blobkit.testing.trial import Trial
 
@@ -37,6 +38,8 @@ _HOMES: Final = {
     "Harness": "harness",
     "everything_but": "harness",
     "ConformanceReport": "report",
+    "Trouble": "proxy",
+    "TroubleProxy": "proxy",
     "Note": "report",
     "run": "report",
     "Trial": "trial",
@@ -57,6 +60,8 @@ __all__ = [
     "Harness",
     "Note",
     "Trial",
+    "Trouble",
+    "TroubleProxy",
     "everything_but",
     "faulty",
     "run",

@@ -1,26 +1,29 @@
-"""Fetch one object into an open file: the first answer tells what it is, the ranges after it must be of the same."""
+"""Fetch one object into a sink: the first answer tells what it is, the ranges after it must be of the same."""
 
 from __future__ import annotations
 
-import errno
-import os
 import re
-import threading
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from blobkit.errors import BlobkitError, ConnectionFailed, PreconditionFailed, SourceChanged, Unsupported
-from blobkit.transfer.http import Http, Incoming, failure
-from blobkit.transfer.progress import Meter
-from blobkit.transfer.retry import Patience
-from blobkit.transfer.source import BLOCK
-from blobkit.transfer.workers import Sleep, run_all, sleeper
+from blobkit.hashing import Hasher
+from blobkit.transfer.http import Incoming
+from blobkit.transfer.outgoing import Means
+from blobkit.transfer.refusals import failure
+from blobkit.transfer.sinks import Sink
+from blobkit.transfer.source import BLOCK, block_buffer
+from blobkit.transfer.workers import run_all
 
 __all__ = ["Fetching", "Pinned"]
 
 _CONTENT_RANGE: Final = re.compile(r"bytes (?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19})\Z")
 _LENGTH: Final = re.compile(r"\d{1,19}\Z")
-_NO_FALLOCATE: Final = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
+_END: Final = 1 << 63  # more than there can be: to the end
+_LEAST: Final = 64 * 1024
+_QUICK, _SLOW = 0.02, 0.2  # seconds for a block: larger ones below, smaller ones above
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +46,13 @@ class _Span:
 class _Outcome:
     """One request.
 
-    ``reached``: how far the bytes are now. ``asked``: seconds that the storage wants to be left alone. ``ended``: that was all.
+    ``begun``: the first byte that it brought. ``reached``: how far the bytes are now. ``digest``: what saw those since the
+    range began. ``asked``: seconds that the storage wants to be left alone. ``ended``: that was all.
     """
 
+    begun: int
     reached: int
+    digest: Hasher | None
     error: BlobkitError | None = None
     asked: float | None = None
     ended: bool = False
@@ -56,118 +62,143 @@ class Fetching:
     """One download.
 
     Args:
-        http: Moves bytes.
+        means: Moves bytes.
         url, headers: The request.
-        fd: Where to, open for writing, empty.
+        sink: Where to.
         pinned: What the object must be.
-        meter: Counts bytes.
-        patience, sleep: How often failures are tried again, and how the waits are spent (None: until another fails).
 
     Attributes:
         size, etag: What the storage said the object is.
+        content_encoding: What its bytes are encoded with, as they are stored and written here.
     """
 
-    def __init__(
-        self,
-        http: Http,
-        url: str,
-        headers: dict[str, str],
-        fd: int,
-        pinned: Pinned,
-        meter: Meter,
-        patience: Patience,
-        sleep: Sleep | None,
-    ) -> None:
-        self._http = http
+    def __init__(self, means: Means, url: str, headers: dict[str, str], sink: Sink, pinned: Pinned) -> None:
+        self._means = means
         self._url = url
         self._headers = headers
-        self._fd = fd
+        self._sink = sink
         self._pinned = pinned
-        self._meter = meter
-        self._patience = patience
-        self._stop = threading.Event()
-        self._sleep = sleeper(sleep, self._stop)
         self._known = False
         self._in_one = False  # the storage sends no ranges: all of it, from the first byte, each time
         self._bare = False  # not even a request for one
         self.size = 0
         self.etag = None if pinned.etag is None else _quoted(pinned.etag)
+        self.content_encoding: str | None = None
 
-    def fetch(self, range_size: int, concurrency: int) -> None:
+    def fetch(self, range_size: int) -> None:
         """The first range tells size and etag; the others follow in parallel, pinned to that etag."""
         reached = self._range(0, range_size)
-        rest = range(reached, self.size, range_size)
-        run_all(lambda begin: self._range(begin, min(begin + range_size, self.size)), rest, concurrency, self._stop)
+        self._parallel(_cut([(reached, self.size)], range_size))
+
+    def go_on(self, size: int, gaps: Iterable[tuple[int, int]], range_size: int) -> None:
+        """Fetch what an earlier run left out of an object of this size, whose etag is pinned."""
+        self.size, self._known = size, True
+        self._means.meter.total = size
+        self._parallel(_cut(gaps, range_size))
+
+    def in_order(self) -> None:
+        """Fetch it from the first byte to the last, over one connection at a time."""
+        self._range(0, _END)
+
+    def _parallel(self, spans: Iterable[tuple[int, int]]) -> None:
+        means = self._means
+        run_all(lambda span: self._range(*span) - span[0], spans, means.gate, means.most, means.stop)
 
     def _range(self, begin: int, end: int) -> int:
         """Fetch ``[begin, end)``, after a failure go on where it broke off; returns how far the bytes are now.
 
         That may be further than was asked, where the storage sends more at once.
         """
-        at, attempt = begin, 1
+        at, attempt, means = begin, 1, self._means
+        digest = means.digest.piece() if means.digest is not None else None
         while True:
-            outcome = self._once(at, end)
+            outcome = self._once(at, end, digest)
+            if outcome.begun < at:  # the storage began anew, at the first byte
+                begin = outcome.begun
+            digest = outcome.digest
             whole = outcome.ended or (self._known and outcome.reached >= min(end, self.size))
             if outcome.error is None and whole:
-                self._meter.done()
+                if means.digest is not None:
+                    means.digest.moved(begin, outcome.reached - begin, digest)
+                self._sink.arrived(begin, outcome.reached)
+                means.meter.done()
                 return outcome.reached
             attempt = 1 if outcome.reached > at else attempt
             at = outcome.reached
             if outcome.error is None:
                 continue  # a storage may send less than the range (RFC 9110 section 15.3.7), or want no range at all
-            seconds = self._patience.wait(attempt, outcome.error, outcome.asked)
-            if seconds is None:
-                raise outcome.error
-            self._sleep(seconds)
-            if self._stop.is_set():
-                raise outcome.error
+            means.wait_or_raise(attempt, outcome.error, outcome.asked)
             attempt += 1
 
-    def _once(self, begin: int, end: int) -> _Outcome:
+    def _once(self, begin: int, end: int, digest: Hasher | None) -> _Outcome:
         headers = dict(self._headers)
-        if not self._bare:
-            headers["range"] = f"bytes={begin}-{end - 1}"
+        if not self._bare and not self._in_one:
+            headers["range"] = f"bytes={begin}-" if end == _END else f"bytes={begin}-{end - 1}"
         if self.etag is not None and not self.etag.startswith("W/"):
             headers["if-match"] = self.etag
         try:
-            with self._http.open(self._url, headers) as incoming:
+            with self._means.http.open(self._url, headers) as incoming:
                 if self._refuses_ranges(incoming):
                     self._bare = True
-                    return _Outcome(begin)
+                    return _Outcome(begin, begin, digest)
+                if self._transcoded(incoming):
+                    self._headers["accept-encoding"] = "gzip"
+                    return _Outcome(begin, begin, digest)
                 span = self._accept(incoming, begin)
                 if span is None:
                     answer = incoming.refused()
-                    return _Outcome(begin, self._refusal(failure(answer)), answer.asked_to_wait)
-                self._meter.lost(begin - span.begin)
-                return self._copy(incoming, span)
+                    return _Outcome(begin, begin, digest, self._refusal(failure(answer)), answer.asked_to_wait)
+                if span.begin < begin or (span.begin == 0 and digest is not None):
+                    digest = None if self._means.digest is None else self._means.digest.piece()
+                self._means.meter.lost(begin - span.begin)
+                return self._copy(incoming, span, digest)
         except ConnectionFailed as broken:
-            return _Outcome(begin, broken)
+            return _Outcome(begin, begin, digest, broken)
 
-    def _copy(self, incoming: Incoming, span: _Span) -> _Outcome:
-        """The bytes of one answer into the file, as far as they come."""
-        at = span.begin
+    def _copy(self, incoming: Incoming, span: _Span, digest: Hasher | None) -> _Outcome:
+        """The bytes of one answer into the sink, as far as they come."""
+        at, means, block, size = span.begin, self._means, block_buffer(), _LEAST
         try:
             while span.end is None or at < span.end:
-                if self._stop.is_set():
-                    return _Outcome(at, ConnectionFailed("stopped because another range failed", retryable=False))
-                block = incoming.read(BLOCK if span.end is None else min(BLOCK, span.end - at))
-                if not block and span.end is not None:
-                    return _Outcome(at, ConnectionFailed("the answer broke off"))
-                if not block:
+                if means.stop.is_set():
+                    stopped = ConnectionFailed("stopped", retryable=False)
+                    return _Outcome(span.begin, at, digest, stopped)
+                if means.bandwidth is not None:
+                    size = means.bandwidth.block
+                start = time.monotonic()
+                got = incoming.readinto(block[: size if span.end is None else min(size, span.end - at)])
+                if not got and span.end is not None:
+                    return _Outcome(span.begin, at, digest, ConnectionFailed("the answer broke off"))
+                if not got:
                     self._learn(at, None)
                     break
-                _write(self._fd, block, at)
-                at += len(block)
-                self._meter.moved(len(block))
+                size = _next(size, time.monotonic() - start)
+                self._sink.write(block[:got], at)
+                if digest is not None:
+                    digest.update(block[:got])
+                at += got
+                means.meter.moved(got)
+                if means.bandwidth is not None:
+                    means.stop.wait(means.bandwidth.due(got))
         except ConnectionFailed as broken:
-            return _Outcome(at, broken)
-        return _Outcome(at, ended=self._in_one)
+            return _Outcome(span.begin, at, digest, broken)
+        return _Outcome(span.begin, at, digest, ended=self._in_one)
 
     # --- what an answer means ---
 
     def _refuses_ranges(self, incoming: Incoming) -> bool:
         """A 416 to the very first range: an empty object, on a storage that does not say so."""
         return incoming.status == 416 and not self._known and not self._bare and _total(incoming) is None
+
+    def _transcoded(self, incoming: Incoming) -> bool:
+        """Whether the storage unpacks what it stores: then no length, no range and no checksum would be right.
+
+        Cloud Storage does so for who does not accept gzip; what is stored is asked for instead.
+        https://cloud.google.com/storage/docs/transcoding
+        """
+        stored = incoming.headers.get("x-goog-stored-content-encoding", "").lower()
+        now = incoming.headers.get("content-encoding", "").lower()
+        return stored == "gzip" and now != "gzip" and "accept-encoding" not in self._headers
 
     def _accept(self, incoming: Incoming, begin: int) -> _Span | None:
         """The bytes that follow, when they are of the right object; None when it is a refusal.
@@ -179,16 +210,20 @@ class Fetching:
         if incoming.status == 416 and _total(incoming) == 0 and not self._known:
             self._learn(0, incoming.headers.get("etag"))  # an empty object has no first byte
             return _Span(0, 0)
-        if incoming.status == 200 and (begin == 0 or self._in_one):
+        ranged = (
+            incoming.status == 206 or "content-range" in incoming.headers
+        )  # there are storages that say 200 to a range
+        if not ranged and incoming.status == 200 and (begin == 0 or self._in_one):
             return self._all(incoming)
-        if incoming.status == 200:
+        if not ranged and incoming.status == 200:
             raise SourceChanged("the storage sent the whole object instead of a range of it")
-        if incoming.status != 206:
+        if incoming.status not in (200, 206):
             return None
         found = _CONTENT_RANGE.match(incoming.headers.get("content-range", ""))
         if found is None or found[1] is None or not begin == int(found[1]) <= int(found[2]) < int(found[3]):
             raise SourceChanged("the storage sent another range than was asked for")
         self._learn(int(found[3]), incoming.headers.get("etag"))
+        self.content_encoding = incoming.headers.get("content-encoding")
         return _Span(begin, int(found[2]) + 1)
 
     def _all(self, incoming: Incoming) -> _Span:
@@ -197,7 +232,12 @@ class Fetching:
         chunked = "chunked" in incoming.headers.get("transfer-encoding", "").lower()
         if not chunked and not _LENGTH.match(length):
             raise Unsupported("the storage does not say how long the object is, so a part could be taken for the whole")
+        same = _surely_same(self.etag, incoming.headers.get("etag"))
+        if same and self._known and not chunked and int(length) != self.size:
+            raise SourceChanged(f"the storage sends {length} bytes for the whole object, which has {self.size}")
         self._in_one, self._known = True, False
+        self._sink.begin_anew(same=same)
+        self.content_encoding = incoming.headers.get("content-encoding")
         if self._pinned.etag is None:
             self.etag = None
         if chunked:
@@ -214,8 +254,8 @@ class Fetching:
         self._pin(etag)
         if not self._known:
             self.size, self._known = size, True
-            self._meter.total = size
-            _allocate(self._fd, size)
+            self._means.meter.total = size
+            self._sink.learn(size, self.etag)
 
     def _pin(self, etag: str | None) -> None:
         if etag is not None and self.etag is not None and _strong(etag) != _strong(self.etag):
@@ -247,19 +287,19 @@ def _total(incoming: Incoming) -> int | None:
     return None if found is None else int(found[3])
 
 
-def _allocate(fd: int, size: int) -> None:
-    """Take the room at once, so that a full disk shows before the first byte, where the system can."""
-    if size and hasattr(os, "posix_fallocate"):
-        try:
-            os.posix_fallocate(fd, 0, size)
-        except OSError as error:
-            if error.errno not in _NO_FALLOCATE:
-                raise
-    os.ftruncate(fd, size)
+def _surely_same(before: str | None, now: str | None) -> bool:
+    """Whether two answers are certainly of the same bytes: a weak etag does not say so."""
+    return before is not None and before == now and not before.startswith("W/")
 
 
-def _write(fd: int, block: bytes, at: int) -> None:
-    view = memoryview(block)
-    while view:
-        written = os.pwrite(fd, view, at)
-        view, at = view[written:], at + written
+def _next(size: int, seconds: float) -> int:
+    """How much to read at a time: large blocks cost less, small ones tell sooner that nothing comes."""
+    if seconds < _QUICK:
+        return min(BLOCK, size * 2)
+    return max(_LEAST, size // 2) if seconds > _SLOW else size
+
+
+def _cut(spans: Iterable[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
+    for begin, end in spans:
+        for at in range(begin, end, size):
+            yield at, min(at + size, end)

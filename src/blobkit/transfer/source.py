@@ -10,19 +10,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, NamedTuple
 
 from blobkit.errors import InvalidArgument, SourceChanged
 
-__all__ = ["BLOCK", "Readable", "Source", "opened"]
+__all__ = ["BLOCK", "FileSource", "Readable", "Slice", "Source", "block_buffer", "is_stream", "opened"]
 
 Readable = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | io.BufferedIOBase
 
 BLOCK: Final = 1 << 20  # threads with blocks of a mebibyte are as fast as it gets; smaller ones cost twice the time
+_SLICE: Final = 4 * BLOCK  # the kernel copies these by itself; between two of them the file is looked at
 _buffers = threading.local()
 
 
-def _buffer() -> memoryview:
+def block_buffer() -> memoryview:
     """One block for each thread, used again and again."""
     if not hasattr(_buffers, "block"):
         _buffers.block = memoryview(bytearray(BLOCK))
@@ -30,10 +31,19 @@ def _buffer() -> memoryview:
     return block
 
 
+class Slice(NamedTuple):
+    """A piece of a file that never enters this process: the kernel sends it (``os.sendfile``)."""
+
+    fd: int
+    offset: int
+    size: int
+
+
 class Source(ABC):
     """Bytes of a known size."""
 
     size: int
+    identity: tuple[int, ...] | None = None  # of a file: what changes when its content does
 
     @abstractmethod
     def blocks(self, offset: int, size: int) -> Iterator[memoryview]:
@@ -43,19 +53,39 @@ class Source(ABC):
             SourceChanged: There are fewer than there were.
         """
 
+    def pieces(self, offset: int, size: int) -> Iterator[memoryview | Slice]:
+        """The same bytes for who only sends them on: in slices of the file where there is one.
+
+        Raises:
+            SourceChanged: There are fewer than there were.
+        """
+        return iter(self.blocks(offset, size))
+
     def check(self) -> None:  # noqa: B027 - bytes do not change
         """Raise SourceChanged when the source is not what it was when it was opened."""
 
 
-class _File(Source):
+class FileSource(Source):
+    """A plain file, from ``start`` to its end, by its descriptor."""
+
     def __init__(self, fd: int, start: int = 0) -> None:
         self._fd = fd
         self._start = start
-        self._was = _identity(os.fstat(fd))
+        self._was = self.identity = _identity(os.fstat(fd))
         self.size = max(0, self._was[0] - start)
 
+    def pieces(self, offset: int, size: int) -> Iterator[memoryview | Slice]:
+        """See Source."""
+        # The last block of a request is read first and checked then: a request that lacks its last block stores nothing.
+        direct = max(0, size - BLOCK) if hasattr(os, "sendfile") else 0
+        for at in range(0, direct, _SLICE):
+            self.check()
+            yield Slice(self._fd, self._start + offset + at, min(_SLICE, direct - at))
+        yield from self.blocks(offset + direct, size - direct)
+
     def blocks(self, offset: int, size: int) -> Iterator[memoryview]:
-        block, at, end = _buffer(), self._start + offset, self._start + offset + size
+        """See Source."""
+        block, at, end = block_buffer(), self._start + offset, self._start + offset + size
         while at < end:
             try:
                 got = os.preadv(self._fd, [block[: min(BLOCK, end - at)]], at)
@@ -68,6 +98,7 @@ class _File(Source):
             at += got
 
     def check(self) -> None:
+        """See Source."""
         if _identity(os.fstat(self._fd)) != self._was:
             raise SourceChanged("the file was changed while it was read", hint="upload it again when it is at rest")
 
@@ -80,7 +111,9 @@ class _Open(Source):
             self._start = file.tell()
             self.size = file.seek(0, os.SEEK_END) - self._start
         except (AttributeError, OSError) as error:
-            raise InvalidArgument("the file cannot seek, so it cannot be sent in chunks") from error
+            raise InvalidArgument(
+                "the file cannot seek, so its size is unknown", hint="give a session that was started without a size"
+            ) from error
         if isinstance(file, io.TextIOBase):
             raise InvalidArgument("the file is open as text", hint='open(path, "rb")')
         self._file = file
@@ -129,11 +162,17 @@ def opened(source: Readable) -> Iterator[Source]:
         except OSError as error:
             raise InvalidArgument(f"cannot read {str(path)!r}: {error.strerror}") from error
         with file:
-            yield _File(file.fileno())
+            yield FileSource(file.fileno())
     elif isinstance(source, io.BufferedReader | io.FileIO) and _is_plain(source):
-        yield _File(source.fileno(), source.tell())
+        yield FileSource(source.fileno(), source.tell())
     else:
         yield _Open(source)
+
+
+def is_stream(source: object) -> bool:
+    """Whether it can only be read once, to an end that nobody knows: a pipe, a socket's file, a decompressor of one."""
+    seekable = getattr(source, "seekable", None)
+    return hasattr(source, "read") and callable(seekable) and not seekable()
 
 
 def _is_plain(file: io.BufferedReader | io.FileIO) -> bool:

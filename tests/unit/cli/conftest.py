@@ -36,6 +36,7 @@ class Cli(Protocol):
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Run ``blobkit WORDS`` in an empty directory."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BLOBKIT_STATE_DIR", str(tmp_path / "state"))
     application = build()
 
     def run(*words: str, stdin: bytes | None = None, env: dict[str, str] | None = None) -> Outcome:

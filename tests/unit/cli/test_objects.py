@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import blobkit
-from blobkit.cli import transfers
+from blobkit.cli import get as transfers
 
 from .conftest import Cli
 
@@ -272,17 +272,6 @@ def test_a_large_file_goes_and_comes_in_parts_where_the_store_is_not_embedded(
         assert cli("get", there, "big.bin", "back.bin").code == 0
         assert Path("back.bin").read_bytes() == data
         assert list(store.list_uploads()) == []
-
-
-def test_a_large_file_that_cannot_be_sent_leaves_no_session(
-    cli: Cli, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Path("big.bin").write_bytes(b"x" * 5000)
-    monkeypatch.setattr("blobkit.store.SINGLE_REQUEST", 1000)
-    monkeypatch.setattr("blobkit.transfer.retry.Patience.wait", lambda *args: None)
-    done = cli("put", "big.bin", cloud(url, "http://127.0.0.1:9"), "a")
-    assert done.code == 9, done.stderr
-    assert cli("session", "list", url, "--json").json == []
 
 
 def test_errors_are_one_json_object_with_json(cli: Cli, url: str) -> None:

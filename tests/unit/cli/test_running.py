@@ -119,7 +119,7 @@ def test_a_call_loads_its_own_module_and_no_other(tmp_path: Path) -> None:
     loaded = json.loads(out.splitlines()[-1])
     ours = {name for name in loaded if name.startswith("blobkit.cli.")}
     assert "blobkit.cli.plugins" in ours
-    assert not ours & {"blobkit.cli.transfers", "blobkit.cli.sign", "blobkit.cli.sessions", "blobkit.cli.demo.command"}
+    assert not ours & {"blobkit.cli.get", "blobkit.cli.sign", "blobkit.cli.sessions", "blobkit.cli.demo.command"}
 
 
 def test_the_help_loads_neither_a_plugin_nor_a_store(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -153,8 +154,9 @@ class Handler(BaseHTTPRequestHandler):
             return self._answer(412)
         if "range" not in headers:
             return self._answer(200, storage.object, etag=storage.etag)
-        first, last = (int(text) for text in headers["range"].removeprefix("bytes=").split("-"))
         size = len(storage.object)
+        begin, _, end = headers["range"].removeprefix("bytes=").partition("-")
+        first, last = int(begin), int(end or size - 1)
         if fault == "short":
             last = first + (min(last, size - 1) - first) // 2
         if first >= size:
@@ -216,10 +218,12 @@ class _Quiet(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving() -> Iterator[Storage]:
+def serving(tls: ssl.SSLContext | None = None) -> Iterator[Storage]:
     storage = Storage()
     handler: Callable[..., BaseHTTPRequestHandler] = type("Bound", (Handler,), {"storage": storage})
     with _Quiet(("127.0.0.1", 0), handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         storage.url = f"http://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

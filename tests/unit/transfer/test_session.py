@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from blobkit import errors
+from blobkit.blobs import Checksum
 from blobkit.chunking import ChunkLimits, ChunkPlan, plan
 from blobkit.session import SessionStatus
 from blobkit.signed import ChunkTemplate, Receipt, SignedChunk
@@ -41,7 +42,11 @@ class FakeSession:
         return SessionStatus("open", received, sum(map(len, self.storage.chunks.values())))
 
     def sign_chunks(
-        self, numbers: Iterable[int] | None = None, *, expires_in: timedelta | None = None
+        self,
+        numbers: Iterable[int] | None = None,
+        *,
+        expires_in: timedelta | None = None,
+        checksums: Mapping[int, Checksum] | None = None,
     ) -> Sequence[SignedChunk]:
         wanted = list(numbers or ())
         self.asked.append(wanted)

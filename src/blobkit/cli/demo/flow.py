@@ -279,7 +279,7 @@ def _ask(url: str, *, method: str = "GET", headers: dict[str, str] | None = None
     """The status of one request, of which at most some bytes are read."""
     from blobkit.transfer.http import Http
 
-    with Http(1, 30.0) as http:
+    with Http(30.0) as http:
         if method == "GET":
             with http.open(url, {"range": "bytes=0-15", **(headers or {})}) as answer:
                 return answer.status
