@@ -10,6 +10,7 @@ from blobkit.tracking.beginning import Hook, NewUpload, Quota, Usage
 from blobkit.tracking.checking import Checking, Claim, RecordedVerdict
 from blobkit.tracking.outbox import Delivered, Handler, Outbox
 from blobkit.tracking.records import Notification, Served, Upload
+from blobkit.tracking.report import ReconcileReport
 from blobkit.tracking.states import MOVES, Signal, State, Step
 from blobkit.tracking.timing import Timing
 from blobkit.tracking.tracker import Delivery, Tracker
@@ -27,6 +28,7 @@ __all__ = [
     "Notification",
     "Outbox",
     "Quota",
+    "ReconcileReport",
     "RecordedVerdict",
     "Served",
     "Signal",

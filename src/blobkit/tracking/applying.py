@@ -16,10 +16,10 @@ from uuid import UUID
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from blobkit.errors import BlobkitError, NotFound, Throttled, Unavailable
+from blobkit.errors import BlobkitError, NotFound, Throttled
 from blobkit.events.controls import NotAnEvent, RecordError
 from blobkit.events.model import BlobEvent, EventKind
-from blobkit.tracking.database import Database
+from blobkit.tracking.database import Database, DatabaseUnavailable
 from blobkit.tracking.inbox import HANDLED, Inbox, Waiting
 from blobkit.tracking.judging import SWEPT
 from blobkit.tracking.looking import Looker
@@ -139,9 +139,9 @@ class Applier:
         for item in waiting:
             try:
                 self._settle(item, done)
+            except DatabaseUnavailable:
+                raise
             except BlobkitError as error:
-                if isinstance(error, Unavailable) and error.provider is None:
-                    raise  # the database, not a store
                 done.put_off += 1
                 with self._database.write() as connection:
                     if not self._inbox.put_off(connection, item, error, self._now()):

@@ -20,9 +20,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from blobkit.errors import ConfigError, PluginMissing, Unavailable
 from blobkit.tracking import migrations
 
-__all__ = ["Database"]
+__all__ = ["Database", "DatabaseUnavailable"]
 
 _READING: Final = "blobkit_reading"
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database of the records did not answer: not a store, of which the others may still be asked."""
 
 
 class Database:
@@ -146,8 +150,8 @@ def _translated() -> Iterator[None]:
         raise
 
 
-def _unavailable(error: DBAPIError | PoolTimeout) -> Unavailable:
+def _unavailable(error: DBAPIError | PoolTimeout) -> DatabaseUnavailable:
     cause = error.orig if isinstance(error, DBAPIError) else error
     # The driver's own words, never the statement's parameters: those are other people's.
     said = str(cause).strip().partition("\n")[0][:200]
-    return Unavailable(f"the database did not answer: {said}", code=type(cause).__name__, http_status=503)
+    return DatabaseUnavailable(f"the database did not answer: {said}", code=type(cause).__name__, http_status=503)

@@ -11,6 +11,7 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, delete, func, select, update
 
+from blobkit.errors import MalformedEvent
 from blobkit.events.controls import NotAnEvent, RecordError
 from blobkit.events.model import BlobEvent, EventKind
 from blobkit.tracking.database import Database
@@ -83,6 +84,7 @@ class Inbox:
     def bury(self, connection: Connection, refused: Sequence[RecordError | NotAnEvent], now: datetime) -> int:
         """Keep what cannot be read, cut short, so that somebody can look at it and the queue is rid of it."""
         count = 0
+        insert = self._database.insert(inbox).returning(inbox.c.id)
         for item in refused:
             raw = _raw(item)
             error = item.message if isinstance(item, RecordError) else item.reason
@@ -94,32 +96,33 @@ class Inbox:
                 "error": _storable(error, _SHOWN),
                 "received_at": now,
             }
-            count += connection.execute(self._database.insert(inbox), row).rowcount
+            count += connection.execute(insert, row).scalar() is not None
         return count
 
     def claim(self, limit: int, now: datetime) -> list[Waiting]:
         """Take events that wait: left by a worker that died, put off, or parked. No two workers get the same."""
         with self._database.write() as connection:
             due = (
-                select(inbox.c.id)
+                select(*_TAKEN)
                 .where(inbox.c.retry_at <= now)
                 .order_by(inbox.c.retry_at, inbox.c.id)
                 .limit(limit)
                 .with_for_update(skip_locked=True)
             )
-            taken = (
-                update(inbox)
-                .where(inbox.c.id.in_(due.scalar_subquery()))
-                .values(attempts=inbox.c.attempts + 1, retry_at=now + self._timing.lease)
-                .returning(*_TAKEN)
-            )
-            rows = connection.execute(taken).all()
-        return [
-            Waiting(
-                row.id, row.store, row.key, BlobEvent.from_dict(json.loads(row.event)), row.attempts, row.received_at
-            )
-            for row in sorted(rows, key=lambda row: row.id)
-        ]
+            rows = connection.execute(due).all()
+            if not rows:
+                return []
+            taken = update(inbox).where(inbox.c.id.in_([row.id for row in rows]))
+            connection.execute(taken.values(attempts=inbox.c.attempts + 1, retry_at=now + self._timing.lease))
+            found = []
+            for row in rows:
+                try:
+                    event = BlobEvent.from_dict(json.loads(row.event))
+                except (ValueError, MalformedEvent) as error:  # written by a later release, or by somebody else
+                    connection.execute(_end, {"this": row.id, "new_state": "dead", "new_error": type(error).__name__})
+                else:
+                    found.append(Waiting(row.id, row.store, row.key, event, row.attempts + 1, row.received_at))
+        return found
 
     def done(self, connection: Connection, item: Waiting) -> None:
         """It has been acted upon."""

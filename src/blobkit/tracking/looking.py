@@ -50,11 +50,15 @@ def resumed(store: Store, upload: Upload) -> UploadSession | None:
 class Looker:
     """Looks at uploads where they are, and judges what it sees.
 
+    Args:
+        dry: Only look: complete no session, delete nothing.
+
     Every method may raise what the store raises; then nothing is known, and nothing is to be changed.
     """
 
     places: Places
     timing: Timing
+    dry: bool = False
 
     def look(
         self, upload: Upload, now: datetime, *, order: str | None = None, said_done: bool = False
@@ -79,10 +83,15 @@ class Looker:
 
         A listing may show that an open upload is as declared; what else it seems to show is looked at.
         """
-        if upload.state in OPEN and listed is not None and self._tells_all(upload, listed):
-            return judge_arrived(upload, listed, now, self.timing)
-        if upload.state in OPEN and listed is None and upload.session is None:
-            return judge_absent(upload, now)
+        if upload.state in OPEN:
+            if listed is None and upload.session is None and now < upload.expires_at:
+                return None
+            if listed is not None and self._tells_all(upload, listed):
+                return judge_arrived(upload, listed, now, self.timing)
+            return self.look(upload, now)
+        place = None if upload.state is State.MISSING or upload.removal_at is not None else upload.place
+        if place is not None and listed is not None and same_content(place.pin, listed):
+            return None
         return self.look(upload, now)
 
     def _tells_all(self, upload: Upload, listed: BlobInfo) -> bool:
@@ -126,7 +135,7 @@ class Looker:
             return None, False
         status = session.status()
         whole = status.state != "gone" and not status.missing
-        if not whole and not (said_done and status.state == "open"):
+        if self.dry or (not whole and not (said_done and status.state == "open")):
             return None, bool(status.received or status.received_bytes)
         try:
             return session.complete(), True
@@ -182,7 +191,9 @@ class Looker:
         place = upload.place
         assert place is not None
         try:
-            if bound is not None:
+            if self.dry:
+                pass
+            elif bound is not None:
                 store.delete(place.key, version=bound.version)
             elif current is not None and same_content(place.pin, current):
                 if store.capabilities.has(Feature.VERSIONS) and current.version is not None:

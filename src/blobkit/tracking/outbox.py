@@ -11,7 +11,7 @@ import json
 import logging
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -87,7 +87,7 @@ class Outbox:
         """Take notices that are due, of each upload only the first that is not done. No two workers get the same."""
         now, earlier = self._now(), outbox.alias("earlier")
         due = (
-            select(outbox.c.upload, outbox.c.seq)
+            select(*_TOLD)
             .where(outbox.c.retry_at <= now)
             .where(
                 ~exists(
@@ -102,15 +102,16 @@ class Outbox:
             .limit(limit)
             .with_for_update(skip_locked=True, of=outbox)
         )
-        taken = (
-            update(outbox)
-            .where(tuple_(outbox.c.upload, outbox.c.seq).in_(due))
-            .values(attempts=outbox.c.attempts + 1, retry_at=now + self._timing.lease, lease=lease)
-            .returning(*_TOLD)
-        )
         with self._database.write() as connection:
-            rows = connection.execute(taken).all()
-        return sorted((_notification(row) for row in rows), key=lambda item: (item.created_at, item.upload, item.seq))
+            found = [_notification(row) for row in connection.execute(due)]
+            if found:
+                those = tuple_(outbox.c.upload, outbox.c.seq).in_([(item.upload, item.seq) for item in found])
+                connection.execute(
+                    update(outbox)
+                    .where(those)
+                    .values(attempts=outbox.c.attempts + 1, retry_at=now + self._timing.lease, lease=lease)
+                )
+        return [replace(item, attempt=item.attempt + 1) for item in found]
 
     def _give_back(self, lease: str) -> None:
         with self._database.write() as connection:

@@ -199,5 +199,6 @@ tasks: Final = Table(
     Column("holder", String(32)),
     Column("until", UtcTime()),
     Column("cursor", Text()),
+    Column("due_at", UtcTime()),
 )
-"""What one worker at a time does: who holds it and until when, and how far it has come."""
+"""What one worker at a time does: who holds it and until when, and how far it has come, and when it is due again."""

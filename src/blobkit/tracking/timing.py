@@ -33,6 +33,7 @@ class Timing:
         lease: How long a worker has for what it took, before another may take it.
         orphan_age: How old an object without an upload is when it is marked, and how long it stays marked before it is
             deleted. Longer than any event is retried.
+        sweep_every: Between two sweeps for orphans.
         session_age: How old a provider's session is when it is aborted although no upload knows it.
         keep: How long handled events (by which duplicates are known) and delivered notices stay: longer than any queue
             delivers again.
@@ -48,6 +49,7 @@ class Timing:
     longest_retry: timedelta = _hour
     lease: timedelta = _minute
     orphan_age: timedelta = _day
+    sweep_every: timedelta = _day
     session_age: timedelta = 8 * _day
     keep: timedelta = 32 * _day
 

@@ -30,9 +30,13 @@ from blobkit.tracking.looking import Looker, resumed
 from blobkit.tracking.moving import Change, apply_change
 from blobkit.tracking.outbox import Outbox
 from blobkit.tracking.places import Places, Stores
+from blobkit.tracking.reconciling import Reconciler
 from blobkit.tracking.records import Upload, to_upload
+from blobkit.tracking.report import ReconcileReport
 from blobkit.tracking.schema import uploads
 from blobkit.tracking.states import OPEN, State, Step
+from blobkit.tracking.sweeping import Sweeper
+from blobkit.tracking.tasks import Tasks
 from blobkit.tracking.timing import Timing
 
 __all__ = ["Delivery", "Tracker"]
@@ -74,6 +78,8 @@ class Tracker:
         keys: Where uploads go; must be unguessable, which :class:`~blobkit.keys.KeyTemplate` sees to.
         hooks: Asked before anything is signed; each raises PermissionDenied to refuse.
         quota: What each owner may have.
+        owned: For each store's name a prefix below which every object is an upload of this tracker's: there, and nowhere
+            else, reconcile removes objects that no upload knows.
         timing: The spans that rule the records.
         clock: The time, for tests; aware.
         migrate: Bring the schema to this release's version. False: ConfigError when it is another.
@@ -98,6 +104,7 @@ class Tracker:
         keys: KeyTemplate | str = _KEYS,
         hooks: Sequence[Hook] = (),
         quota: Quota | None = None,
+        owned: Mapping[str, str] | None = None,
         timing: Timing | None = None,
         clock: Callable[[], datetime] | None = None,
         migrate: bool = True,
@@ -109,6 +116,7 @@ class Tracker:
         self._clock = clock
         self._closed = False
         names = frozenset(self.places.name(name) for name in checked)
+        prefixes = {self.places.name(name): prefix for name, prefix in (owned or {}).items()}
         template = keys if isinstance(keys, KeyTemplate) else KeyTemplate(keys)
         self.database = Database(database, migrate=migrate)
         self._inbox = Inbox(self.database, self.timing)
@@ -120,6 +128,20 @@ class Tracker:
         )  # fmt: skip
         self.outbox = Outbox(self.database, self.timing, self.now)
         self.checking = Checking(self.database, self.places, self.timing, self.now)
+        sweeper = Sweeper(
+            self.database, self.places, self.timing, Tasks(self.database, self.timing, self.now), prefixes, self.now
+        )
+        self._reconciler = Reconciler(
+            self.database,
+            self.places,
+            self.timing,
+            self.now,
+            self._looker,
+            self._applier,
+            self._inbox,
+            self.outbox,
+            sweeper,
+        )
 
     def __repr__(self) -> str:
         return f"Tracker({self.database.dialect}, stores={', '.join(self.places.names)})"
@@ -297,6 +319,38 @@ class Tracker:
                     continue
             return self._applier.look_now(upload.id)
         raise TransientError(f"upload {upload_id} changes all the time")
+
+    def reconcile(
+        self,
+        *,
+        dry_run: bool = False,
+        limit: int | None = None,
+        max_deletions: int | None = 10_000,
+        sweep: bool | None = None,
+        concurrency: int = 8,
+        stop: Callable[[], bool] | None = None,
+    ) -> ReconcileReport:
+        """Find what got lost: ask the stores about everything that is due, and bring the records in line.
+
+        Events that wait; uploads that should have arrived (a last look before one expires); available ones now and then;
+        keys that have to be swept, with their sessions; objects that no upload knows. One bad item never stops the run.
+        Any number of workers may run it at once: they share what is due, and one of them sweeps for orphans, which goes on
+        where it was left.
+
+        Args:
+            dry_run: Change nothing, delete nothing, complete nothing: only say what would be done.
+            limit: Look at so many uploads at most.
+            max_deletions: Delete so many objects at most; None is no limit.
+            sweep: Look for orphans: when it is due (None), now (True), or not (False).
+            concurrency: How many uploads are asked for at once.
+            stop: Asked between items; true ends the run early.
+
+        Raises:
+            Unavailable: The database did not answer. What was done stays done.
+        """
+        report = ReconcileReport(dry_run=dry_run, max_deletions=max_deletions)
+        self._reconciler.run(report, limit=limit, concurrency=concurrency, sweep=sweep, stop=stop or (lambda: False))
+        return report
 
     def _end(self, upload_id: UUID | str, owner: str | None, step: Step, target: State) -> Upload:
         for _ in range(8):

@@ -115,6 +115,7 @@ def upgrade() -> None:
         sa.Column("holder", sa.String(32)),
         sa.Column("until", UtcTime()),
         sa.Column("cursor", sa.Text()),
+        sa.Column("due_at", UtcTime()),
     )
 
 
