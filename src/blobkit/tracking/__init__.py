@@ -5,6 +5,7 @@ Needs the ``tracking`` extra.
 
 from __future__ import annotations
 
+from blobkit.tracking.aio import AsyncChecking, AsyncOutbox, AsyncTracker
 from blobkit.tracking.applying import Applied
 from blobkit.tracking.beginning import Hook, NewUpload, Quota, Usage
 from blobkit.tracking.checking import Checking, Claim, RecordedVerdict
@@ -14,14 +15,19 @@ from blobkit.tracking.report import ReconcileReport
 from blobkit.tracking.states import MOVES, Signal, State, Step
 from blobkit.tracking.timing import Timing
 from blobkit.tracking.tracker import Delivery, Tracker
+from blobkit.tracking.worker import EventSource, Worker
 
 __all__ = [
     "MOVES",
     "Applied",
+    "AsyncChecking",
+    "AsyncOutbox",
+    "AsyncTracker",
     "Checking",
     "Claim",
     "Delivered",
     "Delivery",
+    "EventSource",
     "Handler",
     "Hook",
     "NewUpload",
@@ -38,4 +44,5 @@ __all__ = [
     "Tracker",
     "Upload",
     "Usage",
+    "Worker",
 ]

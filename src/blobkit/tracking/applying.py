@@ -33,6 +33,7 @@ from blobkit.tracking.timing import Timing
 __all__ = ["Applied", "Applier", "find", "get"]
 
 _RACES: Final = 8
+_AT_ONCE: Final = 10
 _log = logging.getLogger("blobkit.tracking")
 
 
@@ -127,6 +128,8 @@ class Applier:
             with self._database.write() as connection:
                 waiting = self._inbox.record(connection, named, now)
                 done.dead = self._inbox.bury(connection, refused, now)
+                for item in waiting[:_AT_ONCE]:  # while the connection is here; the others are read at their turn
+                    item.upload = find(connection, item.store, item.key)
         done.new, done.duplicates = len(waiting), len(named) - len(waiting)
         return waiting, done
 
@@ -151,20 +154,23 @@ class Applier:
         if item.event.kind in PREFIXES:
             self._wake_below(item)
             return
+        upload = item.upload
         for _ in range(_RACES):
-            with self._database.read() as connection:
-                upload = find(connection, item.store, item.key)
+            if upload is None:
+                with self._database.read() as connection:
+                    upload = find(connection, item.store, item.key)
             now = self._now()
             if upload is None:
                 with self._database.write() as connection:
                     done.parked += self._inbox.park(connection, item, now)
                 return
             change = self._change_for(upload, item, now)
-            with self._database.write() as connection:
+            with self._database.write(redone=True) as connection:
                 if change is None or apply_change(connection, upload, change, now) is not None:
                     self._inbox.done(connection, item)
                     done.changed += change is not None and change.what is not None
                     return
+            upload = None
         raise _contended()
 
     def _change_for(self, upload: Upload, item: Waiting, now: datetime) -> Change | None:

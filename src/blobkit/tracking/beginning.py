@@ -32,7 +32,7 @@ from blobkit.tracking.schema import uploads
 from blobkit.tracking.states import OPEN, State, Step
 from blobkit.tracking.timing import Timing
 
-__all__ = ["Beginner", "Hook", "NewUpload", "Quota", "Usage", "Wish"]
+__all__ = ["BLANK", "Beginner", "Hook", "NewUpload", "Quota", "Usage", "Wish"]
 
 DEFAULT_EXPIRY: Final = timedelta(minutes=15)
 _MAX_TEXT: Final = 1024
@@ -169,7 +169,7 @@ class Beginner:
         now = self._now()
         url_end = now + (wish.expires_in or DEFAULT_EXPIRY)
         upload = replace(
-            _BLANK,
+            BLANK,
             id=uuid7(now),
             owner=owner,
             filename=filename,
@@ -268,7 +268,8 @@ class Beginner:
 _KEPT: Final = (State.UPLOADED, State.CHECKING, State.AVAILABLE)
 _COLUMNS: Final = tuple(column.name for column in uploads.columns)
 _NEW: Final[dict[str, Any]] = {"state": State.PENDING, "state_version": 1, "looks": 0, "examined": 0}
-_BLANK: Final = Upload(**{**dict.fromkeys(_COLUMNS), **_NEW})
+BLANK: Final = Upload(**{**dict.fromkeys(_COLUMNS), **_NEW})
+"""A new upload, of which nothing is said yet."""
 _put: Final = insert(uploads)
 _used: Final = (
     select(

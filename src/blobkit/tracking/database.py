@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event
+from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
@@ -23,6 +23,8 @@ from blobkit.tracking import migrations
 __all__ = ["Database", "DatabaseUnavailable"]
 
 _READING: Final = "blobkit_reading"
+_REDONE: Final = "blobkit_redone"
+_DO_NOT_WAIT: Final = text("SET LOCAL synchronous_commit = off")
 
 
 class DatabaseUnavailable(Unavailable):
@@ -75,14 +77,24 @@ class Database:
             self.engine.dispose()
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, redone: bool = False) -> Iterator[Connection]:
         """A transaction, committed at the end and rolled back by an exception. In SQLite writers take turns.
+
+        Args:
+            redone: If the database's machine loses its power right now, this may be lost, since something that is durable
+                will have it done again: the event in the inbox, the notice that was not marked. It need not wait for the
+                disk. The next transaction that does wait makes it durable too; none is ever lost before an earlier one.
 
         Raises:
             Unavailable: The database did not answer; nothing was committed, as far as anybody knows.
         """
-        with _translated(), self.engine.connect() as connection, connection.begin():
-            yield connection
+        with _translated(), self.engine.connect() as connection:
+            if redone and not self.shared:
+                connection.execution_options(**{_REDONE: True})
+            with connection.begin():
+                if redone and self.shared:
+                    connection.execute(_DO_NOT_WAIT)
+                yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -92,7 +104,7 @@ class Database:
             yield connection
 
     def insert(self, table: Table) -> Insert:
-        """An INSERT that does nothing when a unique row is there already."""
+        """An INSERT that does nothing when a unique row is there already. Keep it: making it costs more than running it."""
         if self.shared:
             return postgresql.insert(table).on_conflict_do_nothing()
         return sqlite.insert(table).on_conflict_do_nothing()
@@ -134,8 +146,15 @@ def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     """A writer takes the lock at once: one that took it later could find that it read what is no longer true."""
-    reading = connection.get_execution_options().get(_READING)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+    options = connection.get_execution_options()
+    raw = connection.connection.dbapi_connection
+    assert raw is not None
+    if options.get(_READING):
+        raw.execute("BEGIN")
+        return
+    # In write-ahead mode NORMAL loses the newest transactions when the power goes, and FULL does not.
+    raw.execute("PRAGMA synchronous = NORMAL" if options.get(_REDONE) else "PRAGMA synchronous = FULL")
+    raw.execute("BEGIN IMMEDIATE")
 
 
 @contextmanager

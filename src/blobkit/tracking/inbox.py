@@ -16,6 +16,7 @@ from blobkit.events.controls import NotAnEvent, RecordError
 from blobkit.events.model import BlobEvent, EventKind
 from blobkit.tracking.database import Database
 from blobkit.tracking.places import Named
+from blobkit.tracking.records import Upload
 from blobkit.tracking.schema import inbox
 from blobkit.tracking.timing import Timing
 
@@ -42,9 +43,9 @@ _MAX_RAW: Final = 16_384
 _SHOWN: Final = 200
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Waiting:
-    """One event of the inbox that somebody works on now."""
+    """One event of the inbox that somebody works on now; ``upload`` is what its key was found to be, if it was read."""
 
     id: int
     store: str
@@ -52,6 +53,7 @@ class Waiting:
     event: BlobEvent
     attempts: int
     received_at: datetime
+    upload: Upload | None = None
 
 
 class Inbox:
@@ -60,11 +62,11 @@ class Inbox:
     def __init__(self, database: Database, timing: Timing) -> None:
         self._database = database
         self._timing = timing
+        self._put = database.insert(inbox).returning(inbox.c.id)
 
     def record(self, connection: Connection, named: Sequence[Named], now: datetime) -> list[Waiting]:
         """Write events down, reserved for the caller; those that are there already are left out of the result."""
         found = []
-        insert = self._database.insert(inbox).returning(inbox.c.id)
         for item in named:
             row = {
                 "dedupe_key": _dedupe_key(item),
@@ -76,7 +78,7 @@ class Inbox:
                 "received_at": now,
                 "retry_at": now + self._timing.lease,
             }
-            number = connection.execute(insert, row).scalar()
+            number = connection.execute(self._put, row).scalar()
             if number is not None:
                 found.append(Waiting(number, item.store, item.key, item.event, 1, now))
         return found
@@ -84,7 +86,6 @@ class Inbox:
     def bury(self, connection: Connection, refused: Sequence[RecordError | NotAnEvent], now: datetime) -> int:
         """Keep what cannot be read, cut short, so that somebody can look at it and the queue is rid of it."""
         count = 0
-        insert = self._database.insert(inbox).returning(inbox.c.id)
         for item in refused:
             raw = _raw(item)
             error = item.message if isinstance(item, RecordError) else item.reason
@@ -96,7 +97,7 @@ class Inbox:
                 "error": _storable(error, _SHOWN),
                 "received_at": now,
             }
-            count += connection.execute(insert, row).scalar() is not None
+            count += connection.execute(self._put, row).scalar() is not None
         return count
 
     def claim(self, limit: int, now: datetime) -> list[Waiting]:

@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import bindparam, insert, update
+from sqlalchemy import Update, bindparam, insert, literal_column, or_, update
 
 from blobkit.tracking.records import Upload
 from blobkit.tracking.schema import outbox, uploads
@@ -67,16 +68,8 @@ def apply_change(connection: Connection, upload: Upload, change: Change, now: da
         return None
     version = upload.state_version + 1
     values = {**change.values, "state": change.target(upload.state), "state_version": version, "updated_at": now}
-    statement = (
-        update(uploads)
-        .where(
-            uploads.c.id == bindparam("this"),
-            uploads.c.state_version == bindparam("was"),
-            uploads.c.state.in_([str(source) for source in sources]),
-        )
-        .values({name: bindparam(f"new_{name}") for name in values})
-    )
     given = {f"new_{name}": value for name, value in values.items()}
+    statement = _statement(sources, tuple(values))
     done = connection.execute(statement, {"this": upload.id, "was": upload.state_version, **given})
     if done.rowcount != 1:
         return None
@@ -84,6 +77,20 @@ def apply_change(connection: Connection, upload: Upload, change: Change, now: da
     if (kind := change.notice()) is not None:
         connection.execute(_put_notice, _notice(changed, kind, now))
     return changed
+
+
+@cache
+def _statement(sources: tuple[State, ...], columns: tuple[str, ...]) -> Update:
+    """The conditional update of these columns: one for each move, and for each set of columns that goes with it."""
+    return (
+        update(uploads)
+        .where(
+            uploads.c.id == bindparam("this"),
+            uploads.c.state_version == bindparam("was"),
+            or_(*(uploads.c.state == literal_column(f"'{source}'") for source in sources)),
+        )
+        .values({name: bindparam(f"new_{name}") for name in columns})
+    )
 
 
 def _notice(upload: Upload, kind: str, now: datetime) -> dict[str, Any]:

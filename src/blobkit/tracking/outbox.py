@@ -102,7 +102,7 @@ class Outbox:
             .limit(limit)
             .with_for_update(skip_locked=True, of=outbox)
         )
-        with self._database.write() as connection:
+        with self._database.write() as connection:  # durable before the handler hears of it
             found = [_notification(row) for row in connection.execute(due)]
             if found:
                 those = tuple_(outbox.c.upload, outbox.c.seq).in_([(item.upload, item.seq) for item in found])
@@ -149,7 +149,7 @@ class Outbox:
             outbox.c.lease == bindparam("ours"),
         )
         given = {f"new_{name}": value for name, value in values.items()}
-        with self._database.write() as connection:
+        with self._database.write(redone=True) as connection:
             connection.execute(
                 statement.values({name: bindparam(f"new_{name}") for name in values}),
                 {"this": item.upload, "which": item.seq, "ours": lease, **given},

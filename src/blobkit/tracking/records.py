@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -111,7 +112,7 @@ class Upload:
     @property
     def asked(self) -> UploadSpec:
         """All that was asked of the object."""
-        return UploadSpec.from_json(self.spec)
+        return _spec(self.spec)
 
     @property
     def pin(self) -> Pin | None:
@@ -152,6 +153,7 @@ class Upload:
         return out
 
 
+_spec: Final = lru_cache(maxsize=1024)(UploadSpec.from_json)  # a service asks for much the same all the time
 _NAMES: Final = tuple(column.name for column in uploads.columns)
 _STATE: Final = _NAMES.index("state")
 

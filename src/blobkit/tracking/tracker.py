@@ -55,8 +55,8 @@ class Delivery(Protocol):
     def ack(self) -> None:
         """It is taken: the source may forget it."""
 
-    def retry(self, after: timedelta) -> None:
-        """It could not be taken: deliver it again, after about that long."""
+    def retry(self, after: timedelta | None = None) -> None:
+        """It could not be taken: deliver it again."""
 
 
 Told = Parsed[BlobEvent] | Parsed[StoreEvent] | Delivery | Iterable[BlobEvent | StoreEvent]
@@ -255,11 +255,11 @@ class Tracker:
             Unavailable: The database did not answer. What was not acknowledged is to be delivered again: a webhook
                 answers 503; a message of a source was already put back.
         """
-        if isinstance(told, Delivery):
+        if not isinstance(told, Parsed | list) and isinstance(told, Delivery):
             try:
                 waiting, done = self._applier.record(told.events, [*told.events.errors, *told.events.foreign])
             except TransientError:
-                told.retry(timedelta(seconds=10))
+                told.retry()
                 raise
             told.ack()
         else:
