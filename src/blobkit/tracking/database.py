@@ -22,6 +22,7 @@ from blobkit.tracking import migrations
 
 __all__ = ["Database", "DatabaseUnavailable"]
 
+_KNOWN: Final = ("sqlite", "postgresql")
 _READING: Final = "blobkit_reading"
 _REDONE: Final = "blobkit_redone"
 _DO_NOT_WAIT: Final = text("SET LOCAL synchronous_commit = off")
@@ -49,7 +50,7 @@ class Database:
         self._owned = not isinstance(source, Engine)
         self.engine = source if isinstance(source, Engine) else _engine(source)
         self.dialect = self.engine.dialect.name
-        if self.dialect not in ("sqlite", "postgresql"):
+        if self.dialect not in _KNOWN:
             raise ConfigError(f"records live in SQLite or PostgreSQL, not {self.dialect}")
         self.shared = self.dialect == "postgresql"
         try:
@@ -119,7 +120,9 @@ def _engine(source: str | URL) -> Engine:
         ) from error
     if url.drivername in ("postgresql", "postgres"):
         url = url.set(drivername="postgresql+psycopg")
-    if url.drivername.startswith("sqlite") and url.database in (None, "", ":memory:"):
+    if url.get_backend_name() not in _KNOWN:
+        raise ConfigError(f"records live in SQLite or PostgreSQL, not {url.drivername}")
+    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise ConfigError("records in SQLite need a file", hint="sqlite:///uploads.db")
     try:
         if url.get_backend_name() == "sqlite":

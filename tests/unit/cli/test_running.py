@@ -38,7 +38,7 @@ def test_an_unknown_command_or_option_is_status_2(cli: Cli) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        *([name] for name in COMMANDS if name not in ("sign", "session", "events")),
+        *([name] for name in COMMANDS if name not in ("sign", "session", "events", "uploads")),
         ["events", "parse"],
         *(["sign", name] for name in ("upload", "download", "delete")),
         *(["session", name] for name in ("start", "chunks", "status", "complete", "abort", "list", "sweep")),

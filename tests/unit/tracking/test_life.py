@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from tests.unit.local.helpers import send
 from tests.unit.tracking.world import World
 
 import blobkit
-from blobkit.tracking import Quota, State
+from blobkit.tracking import Quota, State, Upload
 
 DAY = timedelta(days=1)
 MINUTE = timedelta(minutes=1)
@@ -291,10 +292,81 @@ def test_keys_are_the_servers_choice_and_say_nothing(world: World) -> None:
     assert plan.overwrite == "deny"
 
 
-def sent(session: blobkit.UploadSession, store: blobkit.Store, data: bytes, numbers: list[int] | None = None) -> None:
-    """The chunks, as if the client's requests had come through."""
-    state = session._state
-    for chunk in session.chunks:
-        if numbers is None or chunk.number in numbers:
-            body = data[chunk.offset : chunk.offset + chunk.size]
-            store._calls.backend.engine.write_chunk(state.provider_id, chunk.number, body)  # type: ignore[attr-defined]
+def send_chunks(world: World, upload: Upload, data: bytes, numbers: list[int]) -> None:
+    """Chunks of the upload's session, as if the client's requests had come through."""
+    session = world.tracker.session(upload.id)
+    engine = world.media._calls.backend.engine  # type: ignore[attr-defined]
+    for number in numbers:
+        chunk = session.chunks.chunk(number)
+        send(engine, session._state, number, data[chunk.offset : chunk.offset + chunk.size])
+
+
+def begin_session(world: World) -> Upload:
+    """Three chunks."""
+    upload, plan = world.tracker.begin(
+        store="media", owner="u1", size=20 * blobkit.MiB, single_up_to=10, content_type="text/plain"
+    )
+    assert plan.strategy == "parts"
+    assert upload.session is not None
+    assert "session" not in repr(upload).replace("session_", "")
+    return upload
+
+
+def test_a_session_is_completed_by_what_the_provider_holds(world: World) -> None:
+    upload, data = begin_session(world), b"a" * 20 * blobkit.MiB
+    count = len(world.tracker.session(upload.id).chunks)
+    assert count > 1
+    send_chunks(world, upload, data, [1])
+    world.later(2 * MINUTE)
+    assert world.state(upload) == "uploading"
+    with pytest.raises(blobkit.ChunkMismatch) as caught:
+        world.tracker.confirm(upload.id)
+    assert caught.value.missing == tuple(range(2, count + 1))
+    send_chunks(world, upload, data, list(range(2, count + 1)))
+    done = world.tracker.confirm(upload.id)
+    assert (done.state, done.size, done.session) == (State.AVAILABLE, len(data), None)
+    with pytest.raises(blobkit.NotFound):
+        world.tracker.session(upload.id)
+    assert world.deliver() == ["uploading", "available"]
+
+
+def test_a_session_whose_client_never_said_done_is_completed_by_reconcile(world: World) -> None:
+    upload, data = begin_session(world), b"a" * 20 * blobkit.MiB
+    send_chunks(world, upload, data, list(range(1, len(world.tracker.session(upload.id).chunks) + 1)))
+    assert world.tracker.reconcile(dry_run=True).changes == {}  # not due yet
+    world.clock.advance(2 * MINUTE)
+    world.tracker.reconcile(dry_run=True)
+    assert not world.media.exists(upload.key)
+    world.tracker.reconcile()
+    assert world.state(upload) == "available"
+
+
+def test_an_expired_or_cancelled_session_is_aborted(world: World) -> None:
+    upload = begin_session(world)
+    send_chunks(world, upload, b"a" * 20 * blobkit.MiB, [1])
+    world.tracker.cancel(upload.id)
+    report = world.tracker.reconcile()
+    assert report.sessions_aborted == 1
+    assert list(world.media.list_uploads()) == []
+    assert world.tracker.get(upload.id).session is None
+    late = begin_session(world)
+    world.later(timedelta(days=8))
+    assert world.state(late) == "expired"
+
+
+def test_another_object_at_a_sessions_key_is_not_taken_for_it(world: World) -> None:
+    upload = begin_session(world)
+    world.media.write(upload.key, b"a" * 20 * blobkit.MiB, content_type="text/plain")
+    world.tell()
+    assert world.state(upload) == "failed"
+
+
+def test_an_upload_that_cannot_be_permitted_is_called_off(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(blobkit.InvalidExpiry):
+        world.tracker.begin(store="media", size=5, expires_in=timedelta(days=30))
+    (upload,) = world.tracker.uploads()
+    assert (upload.state, upload.reason) == (State.CANCELED, "not begun: InvalidExpiry")
+    with pytest.raises(blobkit.ConfigError):
+        world.tracker.begin(store="nowhere", size=5)
+    with pytest.raises(blobkit.InvalidArgument):
+        world.tracker.begin(store="media", owner="a\0b", size=5)

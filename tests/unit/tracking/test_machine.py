@@ -13,7 +13,7 @@ import shutil
 import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -228,15 +228,14 @@ class Machine(RuleBasedStateMachine):
             except (blobkit.PreconditionFailed, blobkit.BlobNotFound):
                 worker.checking.lose(claim, "replaced before it was examined")
                 continue
-            if claim.verdict is None:
-                claim = worker.checking.record_verdict(claim, pin, ok=passes)
-            assert claim.verdict is not None
-            if claim.verdict.ok and info.pin == pin:
-                worker.checking.publish(claim, "media", info)
-            elif claim.verdict.ok:
-                worker.checking.lose(claim, "replaced while it was examined")
+            held = claim if claim.verdict is not None else worker.checking.record_verdict(claim, pin, ok=passes)
+            assert held.verdict is not None
+            if held.verdict.ok and info.pin == pin:
+                worker.checking.publish(held, "media", info)
+            elif held.verdict.ok:
+                worker.checking.lose(held, "replaced while it was examined")
             else:
-                worker.checking.reject(claim, "refused")
+                worker.checking.reject(held, "refused")
                 self._of(claim.upload.id).rejected = True
 
     # --- what the world does ---
@@ -426,7 +425,7 @@ def gcs(server: StrictGcs, options: str) -> Callable[[ExitStack, FakeClock], Ope
         store = stack.enter_context(blobkit.open_store(f"gs://{bucket}/{options}"))
 
         def subscribe(listener: Callable[[blobkit.BlobEvent], None]) -> object:
-            def take(body: bytes) -> None:
+            def take(body: Mapping[str, object]) -> None:
                 for event in blobkit.parse_events(body):
                     if event.bucket == bucket:
                         listener(event)
