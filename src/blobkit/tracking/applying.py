@@ -144,7 +144,9 @@ class Applier:
                 self._settle(item, done)
             except DatabaseUnavailable:
                 raise
-            except BlobkitError as error:
+            except Exception as error:
+                if not isinstance(error, BlobkitError):
+                    _log.exception("event %d cannot be acted upon", item.id)
                 done.put_off += 1
                 with self._database.write() as connection:
                     if not self._inbox.put_off(connection, item, error, self._now()):

@@ -67,7 +67,8 @@ class Sweeper:
                     self._sweep(upload, report)
                 except DatabaseUnavailable:
                     raise
-                except BlobkitError as error:
+                except Exception as error:
+                    _unexpected(error)
                     report.failed(upload, error)
             final = batch[-1]
             assert final.sweep_at is not None
@@ -115,9 +116,9 @@ class Sweeper:
         values["sweep_at"] = again if again > now else None
         if wants_sweep(upload):
             info = _current(store, upload.key)
-            if info is not None and self._is_late(upload, info):
+            if info is not None and (signal := _signal(upload, info)) is not None:
                 # The signal goes first: if this worker dies now, the next sweep deletes, and does not tell twice.
-                told = self._write(upload, Change(Signal.LATE_UPLOAD, {"seen": identity(info)}))
+                told = self._write(upload, Change(signal, {"seen": identity(info)}))
                 if told is None:
                     return
                 upload = told
@@ -132,10 +133,6 @@ class Sweeper:
         report.sessions_aborted += upload.session is not None and resumed(store, upload) is not None
         if wants_sweep(upload) and (info := _current(store, upload.key)) is not None:
             report.swept(upload, info)
-
-    def _is_late(self, upload: Upload, info: BlobInfo) -> bool:
-        bound = None if upload.pin is None else f"{upload.version or ''}:{upload.etag or ''}"
-        return upload.state in SIGNALS[Signal.LATE_UPLOAD] and identity(info) not in (upload.seen, bound)
 
     def _remove(self, store: Store, upload: Upload, info: BlobInfo | None) -> bool:
         """Delete what was seen at the upload's own key; False when it was replaced meanwhile."""
@@ -167,7 +164,8 @@ class Sweeper:
                     held.finish(self.now() + self.timing.sweep_every)
             except DatabaseUnavailable:
                 raise
-            except BlobkitError as error:
+            except Exception as error:
+                _unexpected(error)
                 report.failed(None, error)
             finally:
                 if held is not None:
@@ -291,11 +289,26 @@ class Sweeper:
             report.sessions_aborted += len(store.sweep_uploads(prefix, older_than=self.timing.session_age))
 
 
+def _signal(upload: Upload, info: BlobInfo) -> Signal | None:
+    """What to tell of content that has no business at the upload's key; None of what was bound, or told of already."""
+    bound = None if upload.pin is None else f"{upload.version or ''}:{upload.etag or ''}"
+    if identity(info) in (upload.seen, bound):
+        return None
+    signal = Signal.OVERWRITTEN if upload.promoted else Signal.LATE_UPLOAD
+    return signal if upload.state in SIGNALS[signal] else None
+
+
 def _current(store: Store, key: str) -> BlobInfo | None:
     try:
         return store.stat(key)
     except BlobNotFound:
         return None
+
+
+def _unexpected(error: Exception) -> None:
+    """One bad item never stops the others, not even a fault of ours; but it is shown."""
+    if not isinstance(error, BlobkitError):
+        _log.error("a fault while sweeping", exc_info=error)
 
 
 def _delete_exactly(store: Store, info: BlobInfo) -> None:

@@ -63,7 +63,7 @@ def test_what_passed_is_served_from_its_new_place_and_its_old_one_is_swept(world
     world.later(3 * HOUR)
     assert not world.media.exists(done.key)
     assert world.kept.read("served/1") == b"hello"
-    assert world.deliver() == ["uploaded", "checking", "available"]
+    assert world.deliver() == ["uploaded", "checking", "available", "overwritten", "overwritten"]
     assert world.tracker.find("kept", "served/1") == world.tracker.get(done.id)
     world.kept.delete("served/1", purge_versions=True)
     world.tell()

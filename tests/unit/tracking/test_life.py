@@ -370,3 +370,94 @@ def test_an_upload_that_cannot_be_permitted_is_called_off(world: World, monkeypa
         world.tracker.begin(store="nowhere", size=5)
     with pytest.raises(blobkit.InvalidArgument):
         world.tracker.begin(store="media", owner="a\0b", size=5)
+
+
+def made(world: World, kind: blobkit.EventKind, key: str, previous: str | None = None) -> blobkit.BlobEvent:
+    """An event that the embedded store never tells."""
+    return blobkit.BlobEvent.make(
+        kind=kind,
+        provider="memory",
+        bucket=world.media._calls.bucket,
+        key=key,
+        native_type="t",
+        previous=previous,
+        event_id=str(len(world.heard)) + kind + key,
+    )
+
+
+def test_a_placeholder_only_says_that_something_began(world: World) -> None:
+    upload = world.begin()
+    world.tracker.apply([made(world, blobkit.EventKind.UPLOAD_STARTED, upload.key)])
+    assert world.state(upload) == "pending"  # it is not there
+    world.put(upload, b"")
+    second = world.begin()
+    world.put(second, b"")
+    world.tracker.apply([made(world, blobkit.EventKind.UPLOAD_STARTED, second.key)])
+    assert world.state(second) == "uploading"
+
+
+def test_what_was_superseded_is_not_deleted(world: World) -> None:
+    upload = world.arrived()
+    world.tracker.apply([made(world, blobkit.EventKind.SUPERSEDED, upload.key)])
+    assert world.state(upload) == "available"
+
+
+def test_a_rename_concerns_both_keys(world: World) -> None:
+    upload = world.arrived()
+    world.media.delete(upload.key)
+    world.events.clear()
+    world.tracker.apply([made(world, blobkit.EventKind.RENAMED, "uploads/new", upload.key)])
+    assert world.state(upload) == "missing"
+
+
+def test_one_event_for_many_keys_wakes_reconcile(world: World) -> None:
+    inside, outside = world.arrived(), world.arrived(store="kept")
+    for upload, store in ((inside, world.media), (outside, world.kept)):
+        store.delete(upload.key, purge_versions=store is world.kept)
+    world.events.clear()
+    world.tracker.apply([made(world, blobkit.EventKind.PREFIX_DELETED, "uploads")])
+    world.tracker.reconcile()
+    assert (world.state(inside), world.state(outside)) == ("missing", "available")
+
+
+def test_a_fault_of_ours_puts_the_event_off_and_does_not_stop_the_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = world.begin(), world.begin()
+    for upload in (first, second):
+        world.put(upload)
+    head, calls = world.media._calls.backend.head, []
+
+    def failing(key: str, **named: str | None) -> blobkit.BlobInfo:
+        calls.append(key)
+        if len(calls) == 1:
+            raise ZeroDivisionError
+        return head(key, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.media._calls.backend, "head", failing)
+        assert world.tracker.apply(world.events).put_off == 1
+    assert (world.state(first), world.state(second)) == ("pending", "available")
+    world.later(timedelta(seconds=3))
+    assert world.state(first) == "available"
+
+
+def test_an_event_that_always_fails_is_put_aside_and_reconcile_still_finds_the_upload(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = world.begin()
+    world.put(upload)
+
+    def denied(*_: object, **__: object) -> None:
+        raise blobkit.PermissionDenied("no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.media._calls.backend, "head", denied)
+        world.tell()
+        for _ in range(20):
+            world.clock.advance(timedelta(hours=1))
+            world.tracker.reconcile()
+    assert world.tracker._inbox.count("dead") == 1
+    assert world.state(upload) == "pending"  # nobody could look: nothing is known
+    world.later(timedelta(hours=2))
+    assert world.state(upload) == "available"
