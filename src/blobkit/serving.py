@@ -127,6 +127,8 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 
 @contextmanager
 def signalled(stop: threading.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM set ``stop`` while the context lasts. Only in the main thread."""
+
     def handler(number: int, frame: FrameType | None) -> None:
         stop.set()
 

@@ -85,14 +85,17 @@ class AsyncOutbox(_Face[Outbox]):
         ended = False
 
         async def told(notification: Notification) -> None:
+            """The handler, awaited where it wants to be."""
             result = handler(notification)
             if inspect.isawaitable(result):
                 await result
 
         def tell(notification: Notification) -> None:
+            """From the worker thread."""
             asyncio.run_coroutine_threadsafe(told(notification), loop).result()
 
         def over() -> bool:
+            """Whether to tell no further notice."""
             return ended or (stop is not None and stop())
 
         work = asyncio.create_task(

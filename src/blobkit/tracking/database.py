@@ -130,7 +130,8 @@ def _engine(source: str | URL) -> Engine:
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
             return engine
-        return create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED")
+        # No ping before each use: a connection that went stale fails once, takes its whole pool with it, and is retried.
+        return create_engine(url, isolation_level="READ COMMITTED")
     except NoSuchModuleError as error:
         raise ConfigError(f"not a database that SQLAlchemy knows: {url.drivername}") from error
     except ImportError as error:
