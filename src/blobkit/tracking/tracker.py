@@ -87,6 +87,7 @@ class Tracker:
     Attributes:
         outbox: Notices of what happened, to be delivered.
         checking: What an examiner needs.
+        checked: The names of the stores whose uploads have to pass checks.
         timing: The spans.
 
     Raises:
@@ -115,7 +116,7 @@ class Tracker:
         self.places = Places(stores)
         self._clock = clock
         self._closed = False
-        names = frozenset(self.places.name(name) for name in checked)
+        self.checked = frozenset(self.places.name(name) for name in checked)
         prefixes = {self.places.name(name): prefix for name, prefix in (owned or {}).items()}
         template = keys if isinstance(keys, KeyTemplate) else KeyTemplate(keys)
         self.database = Database(database, migrate=migrate)
@@ -124,7 +125,7 @@ class Tracker:
         self._applier = Applier(self.database, self.places, self._looker, self._inbox, self.timing, self.now)
         self._beginner = Beginner(
             self.database, self.places, self.timing, self.now,
-            keys=template, hooks=hooks, quota=quota, checked=names,
+            keys=template, hooks=hooks, quota=quota, checked=self.checked,
         )  # fmt: skip
         self.outbox = Outbox(self.database, self.timing, self.now)
         self.checking = Checking(self.database, self.places, self.timing, self.now)
