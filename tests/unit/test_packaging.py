@@ -84,3 +84,4 @@ def test_the_wheel_holds_the_packages_their_types_and_the_licence(tmp_path: Path
         assert {f"{package}/__init__.py", f"{package}/py.typed"} <= shipped
     assert {name.split("/")[0] for name in shipped} == {*PACKAGES, f"blobkit-{PROJECT['version']}.dist-info"}
     assert f"blobkit-{PROJECT['version']}.dist-info/licenses/LICENSE" in shipped
+    assert {f"blobkit/tracking/migrations/{name}" for name in ("env.py", "versions/0001_uploads.py")} <= shipped

@@ -177,17 +177,15 @@ class Checking:
 
     def reject(self, claim: Claim, reason: str) -> Upload:
         """``checking`` → ``rejected``: nothing of it may be read; its key is swept. Raises PreconditionFailed."""
-        values = {
-            "reason": reason, "lease": None, "examine_at": None, "look_at": None, "sweep_at": self._now(),
-        }  # fmt: skip
-        return self._change(claim, Change(Step.REFUSED, values))
+        return self._end(claim, Step.REFUSED, reason)
 
     def lose(self, claim: Claim, reason: str) -> Upload:
         """``checking`` → ``failed``: the bound content is gone or replaced. Raises PreconditionFailed."""
-        values = {
-            "reason": reason, "lease": None, "examine_at": None, "look_at": None, "sweep_at": self._now(),
-        }  # fmt: skip
-        return self._change(claim, Change(Step.LOST, values))
+        return self._end(claim, Step.LOST, reason)
+
+    def _end(self, claim: Claim, step: Step, reason: str) -> Upload:
+        over = {"reason": reason, "lease": None, "examine_at": None, "look_at": None, "sweep_at": self._now()}
+        return self._change(claim, Change(step, over))
 
     def release(self, claim: Claim, *, after: timedelta | None = None, reason: str = "") -> Upload:
         """``checking`` → ``uploaded``: the checks could not decide (a scanner is away); again ``after`` that long.

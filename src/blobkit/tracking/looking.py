@@ -29,7 +29,7 @@ from blobkit.tracking.records import Upload, same_content
 from blobkit.tracking.states import OPEN, State, Step
 from blobkit.tracking.timing import Timing
 
-__all__ = ["Looker", "resumed"]
+__all__ = ["Looker", "delete_exactly", "resumed", "stat_or_none"]
 
 _log = logging.getLogger("blobkit.tracking")
 
@@ -108,14 +108,14 @@ class Looker:
 
     def _look_for(self, upload: Upload, now: datetime, order: str | None, said_done: bool) -> Change | None:
         store = self.places.store(upload.store)
-        info = _stat(store, upload.key)
+        info = stat_or_none(store, upload.key)
         if info is None and upload.session is not None:
             try:
                 info, started = self._ask_session(store, upload, said_done)
             except (ConstraintViolated, ChecksumMismatch) as error:
                 return judge_broken(upload, None, error.message, now)
             except AlreadyExists:
-                info, started = _stat(store, upload.key), False
+                info, started = stat_or_none(store, upload.key), False
             if info is None and started and now < upload.expires_at:
                 return Change(Step.STARTED) if upload.state is State.PENDING else None
         if info is None:
@@ -171,7 +171,7 @@ class Looker:
         place = upload.place
         assert place is not None
         store = self.places.store(place.store)
-        current = _stat(store, place.key)
+        current = stat_or_none(store, place.key)
         bound = None
         version = place.pin.version
         if (
@@ -179,7 +179,7 @@ class Looker:
             and store.capabilities.has(Feature.VERSIONS)
             and not (current is not None and same_content(place.pin, current))
         ):
-            bound = _stat(store, place.key, version)
+            bound = stat_or_none(store, place.key, version)
         if upload.removal_at is not None and upload.state in (State.AVAILABLE, State.MISSING):
             return self._remove(store, upload, current, bound, now)
         return judge_bound(upload, current, bound, now, self.timing)
@@ -194,21 +194,29 @@ class Looker:
             if self.dry:
                 pass
             elif bound is not None:
-                store.delete(place.key, version=bound.version)
+                delete_exactly(store, bound)
             elif current is not None and same_content(place.pin, current):
-                if store.capabilities.has(Feature.VERSIONS) and current.version is not None:
-                    store.delete(place.key, version=current.version)
-                elif store.capabilities.has(Feature.DELETE_PINNED):
-                    store.delete(place.key, pin=current.pin)
-                else:
-                    store.delete(place.key)
+                delete_exactly(store, current)
         except PreconditionFailed:
             _log.warning("upload %s was replaced while it was deleted", upload.id)
         return Change(Step.REMOVED, {"reason": "asked for", "look_at": None, "sweep_at": now})
 
 
-def _stat(store: Store, key: str, version: str | None = None) -> BlobInfo | None:
+def stat_or_none(store: Store, key: str, version: str | None = None) -> BlobInfo | None:
+    """The object; None when it is not there."""
     try:
         return store.stat(key, version=version)
     except BlobNotFound:
         return None
+
+
+def delete_exactly(store: Store, info: BlobInfo) -> None:
+    """Delete this content and no other. Raises PreconditionFailed when another is there."""
+    if store.capabilities.has(Feature.VERSIONS) and info.version is not None:
+        store.delete(info.key, version=info.version)
+    elif store.capabilities.has(Feature.DELETE_PINNED):
+        store.delete(info.key, pin=info.pin)
+    elif store.stat(info.key).pin != info.pin:
+        raise PreconditionFailed("the object was replaced")
+    else:
+        store.delete(info.key)

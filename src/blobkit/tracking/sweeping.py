@@ -18,11 +18,11 @@ from sqlalchemy import delete, select, update
 
 from blobkit.backend import Feature
 from blobkit.blobs import BlobInfo
-from blobkit.errors import BlobkitError, BlobNotFound, PreconditionFailed
+from blobkit.errors import BlobkitError, PreconditionFailed
 from blobkit.store import Store
 from blobkit.tracking.database import Database, DatabaseUnavailable
 from blobkit.tracking.judging import wants_sweep
-from blobkit.tracking.looking import resumed
+from blobkit.tracking.looking import delete_exactly, resumed, stat_or_none
 from blobkit.tracking.moving import Change, apply_change
 from blobkit.tracking.places import Places
 from blobkit.tracking.records import Upload, identity, to_upload
@@ -115,7 +115,7 @@ class Sweeper:
         again = upload.url_expires_at + self.timing.sweep_margin
         values["sweep_at"] = again if again > now else None
         if wants_sweep(upload):
-            info = _current(store, upload.key)
+            info = stat_or_none(store, upload.key)
             if info is not None and (signal := _signal(upload, info)) is not None:
                 # The signal goes first: if this worker dies now, the next sweep deletes, and does not tell twice.
                 told = self._write(upload, Change(signal, {"seen": identity(info)}))
@@ -131,7 +131,7 @@ class Sweeper:
 
     def _rehearse(self, store: Store, upload: Upload, report: ReconcileReport) -> None:
         report.sessions_aborted += upload.session is not None and resumed(store, upload) is not None
-        if wants_sweep(upload) and (info := _current(store, upload.key)) is not None:
+        if wants_sweep(upload) and (info := stat_or_none(store, upload.key)) is not None:
             report.swept(upload, info)
 
     def _remove(self, store: Store, upload: Upload, info: BlobInfo | None) -> bool:
@@ -139,10 +139,8 @@ class Sweeper:
         try:
             if store.capabilities.has(Feature.VERSIONS):
                 store.delete(upload.key, purge_versions=True)  # nothing of a key of ours may stay readable
-            elif info is not None and store.capabilities.has(Feature.DELETE_PINNED):
-                store.delete(upload.key, pin=info.pin)
-            else:
-                store.delete(upload.key)
+            elif info is not None:
+                delete_exactly(store, info)
         except PreconditionFailed:
             return False
         return True
@@ -257,7 +255,7 @@ class Sweeper:
                 break
             try:
                 if not report.dry_run:
-                    _delete_exactly(store, info)
+                    delete_exactly(store, info)
             except PreconditionFailed:
                 continue  # somebody wrote it again: it is another one now
             except BlobkitError as error:
@@ -298,26 +296,7 @@ def _signal(upload: Upload, info: BlobInfo) -> Signal | None:
     return signal if upload.state in SIGNALS[signal] else None
 
 
-def _current(store: Store, key: str) -> BlobInfo | None:
-    try:
-        return store.stat(key)
-    except BlobNotFound:
-        return None
-
-
 def _unexpected(error: Exception) -> None:
     """One bad item never stops the others, not even a fault of ours; but it is shown."""
     if not isinstance(error, BlobkitError):
         _log.error("a fault while sweeping", exc_info=error)
-
-
-def _delete_exactly(store: Store, info: BlobInfo) -> None:
-    """This content and no other. Raises PreconditionFailed when another is there."""
-    if store.capabilities.has(Feature.VERSIONS) and info.version is not None:
-        store.delete(info.key, version=info.version)
-    elif store.capabilities.has(Feature.DELETE_PINNED):
-        store.delete(info.key, pin=info.pin)
-    else:
-        if store.stat(info.key).pin != info.pin:
-            raise PreconditionFailed("the object was replaced")
-        store.delete(info.key)

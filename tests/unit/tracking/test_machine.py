@@ -441,10 +441,10 @@ def gcs(server: StrictGcs, options: str) -> Callable[[ExitStack, FakeClock], Ope
 @pytest.mark.parametrize(
     ("kind", "store", "examples"),
     [
-        ("sqlite", "memory", 12),
-        ("postgresql", "memory", 4),
-        ("sqlite", "gcs", 3),
-        ("postgresql", "gcs", 2),
+        ("sqlite", "memory", 8),
+        ("postgresql", "memory", 3),
+        ("sqlite", "gcs", 2),
+        ("postgresql", "gcs", 1),
     ],
 )
 def test_every_history_ends_in_the_one_right_state_told_once(
