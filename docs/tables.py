@@ -102,6 +102,20 @@ def cdn_options() -> str:
     return "\n".join(rows)
 
 
+def diagram() -> str:
+    """The states of an upload and the moves between them, as a Mermaid diagram."""
+    from blobkit.tracking import states
+
+    return f"```mermaid\n{states.diagram()}\n```"
+
+
+def moves() -> str:
+    """The same as a Markdown table."""
+    from blobkit.tracking import states
+
+    return states.table()
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "enforcement:local": lambda: enforcement("memory://tables"),
     "enforcement:s3": lambda: enforcement("s3://tables/?region=eu-west-1"),
@@ -114,6 +128,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "cdnoptions:all": cdn_options,
     "options:gcs": lambda: options("gs"),
     "options:azure": lambda: options("az"),
+    "states:diagram": diagram,
+    "states:table": moves,
 }
 
 

@@ -103,16 +103,25 @@ class Calls:
         from blobkit.events.keeping import store_events
         from blobkit.events.parse import parse_events
 
-        place = self.config.location
-        bucket = place.get("bucket") or place.get("container") or place.get("name") or str(Path(place.get("path", "")))
         return store_events(
             store,
             parse_events(body, headers),
             provider=self.provider,
-            bucket=bucket,
+            bucket=self.bucket,
             prefix=self.prefix,
-            account=place.get("account"),
+            account=self.account,
         )
+
+    @property
+    def bucket(self) -> str:
+        """Bucket or container, as events name it."""
+        place = self.config.location
+        return place.get("bucket") or place.get("container") or place.get("name") or str(Path(place.get("path", "")))
+
+    @property
+    def account(self) -> str | None:
+        """The storage account, where container names are unique only within it."""
+        return self.config.location.get("account")
 
     def now(self) -> int:
         """The time in whole seconds since the epoch, by the clock that the store was opened with."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from blobkit.backend import ASGIApp
     from blobkit.store import Store
 
-__all__ = ["data_plane", "listening", "running", "serve_forever", "serve_in_thread"]
+__all__ = ["data_plane", "listening", "running", "serve_forever", "serve_in_thread", "signalled"]
 
 _START: Final = 15.0
 _GRACE: Final = 10  # seconds for running requests to end
@@ -90,7 +90,7 @@ def serve_forever(
     """
     app = data_plane(store)
     stop = threading.Event()
-    with listening(host, port) as sock, _signalled(stop), running(app, sock) as thread:
+    with listening(host, port) as sock, signalled(stop), running(app, sock) as thread:
         if ready is not None:
             shown = f"[{host}]" if ":" in host else host
             ready(f"http://{shown}:{sock.getsockname()[1]}")
@@ -126,7 +126,9 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _signalled(stop: threading.Event) -> Iterator[None]:
+def signalled(stop: threading.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM set ``stop`` while the context lasts. Only in the main thread."""
+
     def handler(number: int, frame: FrameType | None) -> None:
         stop.set()
 

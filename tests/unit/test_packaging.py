@@ -21,7 +21,7 @@ EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 PACKAGES = sorted(path.name for path in (ROOT / "src").iterdir() if path.name.startswith("blobkit"))
 PLUGINS = [name for name in PACKAGES if name != "blobkit"]
 FEATURES = {
-    "local", "aws", "gcs", "azure", "tracking", "quarantine", "web", "cli", "transfer", "testing", "otel",
+    "local", "aws", "gcs", "azure", "tracking", "postgresql", "quarantine", "web", "cli", "transfer", "testing", "otel",
 }  # fmt: skip
 
 
@@ -88,3 +88,4 @@ def test_the_wheel_holds_the_packages_their_types_and_the_licence(tmp_path: Path
         assert {f"{package}/__init__.py", f"{package}/py.typed"} <= shipped
     assert {name.split("/")[0] for name in shipped} == {*PACKAGES, f"blobkit-{PROJECT['version']}.dist-info"}
     assert f"blobkit-{PROJECT['version']}.dist-info/licenses/LICENSE" in shipped
+    assert {f"blobkit/tracking/migrations/{name}" for name in ("env.py", "versions/0001_uploads.py")} <= shipped

@@ -13,10 +13,10 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Concatenate, Final, ParamSpec, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Concatenate, Final, ParamSpec, TypeVar, get_type_hints
 
 import typer
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Run", "command"]
 
 P = ParamSpec("P")
+T = TypeVar("T")
 DEFAULT_CONFIG: Final = Path("blobkit.toml")
 
 _SHARED: Final[dict[str, tuple[object, object]]] = {
@@ -146,6 +147,10 @@ class Run:
         from blobkit.opening import open_store
 
         return self._closing.enter_context(open_store(url, clock=clock))
+
+    def borrow(self, opened: AbstractContextManager[T]) -> T:
+        """Something open, to be closed when the command ends."""
+        return self._closing.enter_context(opened)
 
     def close(self) -> None:
         """Close what was opened."""

@@ -38,7 +38,7 @@ def test_an_unknown_command_or_option_is_status_2(cli: Cli) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        *([name] for name in COMMANDS if name not in ("sign", "session", "events", "cdn")),
+        *([name] for name in COMMANDS if name not in ("sign", "session", "events", "cdn", "uploads")),
         ["events", "parse"],
         *(["cdn", name] for name in ("sign-url", "sign-key", "sign-prefix", "sign-cookies", "sign-playlist", "verify")),
         *(["sign", name] for name in ("upload", "download", "delete")),

@@ -1,0 +1,107 @@
+"""``blobkit worker``: events, reconcile and the outbox, in one process."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from blobkit.cli import units
+from blobkit.cli.records import DatabaseUrl, OwnedPrefixes, open_tracker
+from blobkit.cli.running import Run, command
+from blobkit.errors import ConfigError, InvalidArgument
+
+if TYPE_CHECKING:
+    from blobkit.tracking import Applied, Delivered, Handler, Notification, ReconcileReport
+    from blobkit.tracking.worker import EventSource
+
+__all__ = ["worker"]
+
+
+@command
+def worker(
+    run: Run,
+    database: DatabaseUrl = None,
+    events: Annotated[
+        list[str] | None,
+        typer.Option("--events", metavar="URL", help="A queue of storage events (sqs://…). May be repeated."),
+    ] = None,
+    handler: Annotated[
+        str | None,
+        typer.Option("--handler", metavar="MODULE:FUNCTION", help="Hears what happens; else that is left to another."),
+    ] = None,
+    shown: Annotated[
+        bool, typer.Option("--print", help="Print each notice as a line of JSON, and call it done.")
+    ] = False,
+    every: Annotated[str, typer.Option("--every", metavar="SPAN", help="Between two runs of reconcile.")] = "1m",
+    owned: OwnedPrefixes = None,
+    once: Annotated[bool, typer.Option("--once", help="One round, then end; events are left alone.")] = False,
+) -> None:
+    """Keep the records true until Ctrl-C or SIGTERM; what is under way is finished first."""
+    if handler is not None and shown:
+        raise InvalidArgument("--handler goes without --print")
+    if once and events:
+        raise InvalidArgument("--once goes without --events")
+    hears = _imported(handler) if handler is not None else None
+    tracker = open_tracker(run, database, owned)
+    from blobkit.serving import signalled
+    from blobkit.tracking import Worker
+
+    def told(item: Notification) -> None:
+        line = {"id": item.id, "upload": str(item.upload), "kind": item.kind, "at": item.created_at.isoformat()}
+        run.out.line(json.dumps({**line, "data": dict(item.data)}, ensure_ascii=False))
+
+    def reported(what: Applied | ReconcileReport | Delivered) -> None:
+        from blobkit.tracking import ReconcileReport
+
+        if isinstance(what, ReconcileReport) and (what.changes or what.failures or what.swept_objects):
+            run.out.note(f"reconcile: {dict(what.changes)}, {what.swept_objects} swept, {what.failures} failed")
+        for error in what.errors if isinstance(what, ReconcileReport) else ():
+            run.out.note(f"failed: {error}")
+
+    stop = threading.Event()
+    with ExitStack() as stack:
+        process = Worker(
+            tracker,
+            sources=_sources(events or (), stack),
+            handler=told if shown else hears,
+            reconcile_every=units.duration(every),
+            reported=reported,
+        )
+        stack.enter_context(signalled(stop))
+        if once:
+            process.once(stop.is_set)
+        else:
+            run.out.note(f"working on {tracker!r}: Ctrl-C ends it")
+            process.run(stop)
+            run.out.note("stopped")
+
+
+def _sources(urls: Sequence[str], stack: ExitStack) -> list[EventSource]:
+    if not urls:
+        return []
+    try:
+        opening = importlib.import_module("blobkit.events.sources")
+    except ImportError as error:
+        raise ConfigError("this release opens no queues of events", hint="deliver them to a webhook") from error
+    open_events: Callable[[str], AbstractContextManager[EventSource]] = opening.open_events
+    return [stack.enter_context(open_events(url)) for url in urls]
+
+
+def _imported(name: str) -> Handler:
+    """The function that ``module:function`` names. Raises ConfigError."""
+    module, _, attribute = name.partition(":")
+    try:
+        found: object = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"the handler {name!r} cannot be imported: {error}", hint="package.module:function"
+        ) from error
+    if not callable(found):
+        raise ConfigError(f"the handler {name!r} cannot be called")
+    return found

@@ -1,0 +1,112 @@
+"""How a state changes: one conditional UPDATE, and the notice of it, in one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import Update, bindparam, insert, literal_column, or_, update
+
+from blobkit.tracking.records import Upload
+from blobkit.tracking.schema import outbox, uploads
+from blobkit.tracking.states import MOVES, SIGNALS, Signal, State, Step
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["Change", "apply_change", "note"]
+
+_TOLD: Final = (
+    "owner", "filename", "store", "key", "size", "content_type", "version", "etag", "reason",
+    "served_store", "served_key",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is to become of an upload.
+
+    Args:
+        what: The move, or the signal; None only writes ``values``, and nobody hears of it.
+        values: Columns that change with it.
+    """
+
+    what: Step | Signal | None
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def sources(self) -> tuple[State, ...]:
+        """The states in which it can happen."""
+        if isinstance(self.what, Step):
+            return MOVES[self.what].sources
+        return tuple(State) if self.what is None else SIGNALS[self.what]
+
+    def target(self, state: State) -> State:
+        """The state afterwards."""
+        return MOVES[self.what].target if isinstance(self.what, Step) else state
+
+    def notice(self) -> str | None:
+        """What the outbox calls it; None when it is not told."""
+        return MOVES[self.what].notice if isinstance(self.what, Step) else self.what
+
+
+_put_notice: Final = insert(outbox)
+
+
+def apply_change(connection: Connection, upload: Upload, change: Change, now: datetime) -> Upload | None:
+    """Make the change if the upload is still as it was read, and put its notice into the outbox.
+
+    Returns:
+        The upload as it is now; None when somebody else changed it meanwhile, or it is in a state that the change cannot
+        start from: then nothing happened.
+    """
+    sources = change.sources()
+    if upload.state not in sources:
+        return None
+    version = upload.state_version + 1
+    values = {**change.values, "state": change.target(upload.state), "state_version": version, "updated_at": now}
+    given = {f"new_{name}": value for name, value in values.items()}
+    statement = _statement(sources, tuple(values))
+    done = connection.execute(statement, {"this": upload.id, "was": upload.state_version, **given})
+    if done.rowcount != 1:
+        return None
+    changed = replace(upload, **values)
+    if (kind := change.notice()) is not None:
+        connection.execute(_put_notice, _notice(changed, kind, now))
+    return changed
+
+
+@cache
+def _statement(sources: tuple[State, ...], columns: tuple[str, ...]) -> Update:
+    """The conditional update of these columns: one for each move, and for each set of columns that goes with it."""
+    return (
+        update(uploads)
+        .where(
+            uploads.c.id == bindparam("this"),
+            uploads.c.state_version == bindparam("was"),
+            or_(*(uploads.c.state == literal_column(f"'{source}'") for source in sources)),
+        )
+        .values({name: bindparam(f"new_{name}") for name in columns})
+    )
+
+
+def _notice(upload: Upload, kind: str, now: datetime) -> dict[str, Any]:
+    told = {name: value for name in _TOLD if (value := getattr(upload, name)) is not None}
+    return {
+        "upload": upload.id,
+        "seq": upload.state_version,
+        "kind": kind,
+        "data": json.dumps({"state": upload.state, **told}, ensure_ascii=False, separators=(",", ":")),
+        "state": "waiting",
+        "attempts": 0,
+        "created_at": now,
+        "retry_at": now,
+    }
+
+
+def note(connection: Connection, upload: Upload, values: Mapping[str, Any]) -> None:
+    """Write when somebody looks next, whatever happened meanwhile: it changes nothing that a change compares with."""
+    connection.execute(update(uploads).where(uploads.c.id == upload.id).values(dict(values)))
