@@ -6,6 +6,7 @@ from blobkit.quarantine.archives import ArchiveLimits
 from blobkit.quarantine.checks import AllowedTypes, Check, ChecksumMatches, Custom, MaxSize, SizeMatches
 from blobkit.quarantine.clamav import ClamAV
 from blobkit.quarantine.examining import Examination, examine
+from blobkit.quarantine.flow import Examined, Quarantine
 from blobkit.quarantine.images import ImageLimits
 from blobkit.quarantine.sniffing import ContentTypeMatches
 from blobkit.quarantine.subject import Declared, Subject
@@ -21,8 +22,10 @@ __all__ = [
     "Custom",
     "Declared",
     "Examination",
+    "Examined",
     "ImageLimits",
     "MaxSize",
+    "Quarantine",
     "SizeMatches",
     "Subject",
     "Verdict",
