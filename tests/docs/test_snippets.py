@@ -81,7 +81,7 @@ def test_every_command_runs(page: Path, tmp_path: Path) -> None:
             elif name == "blobkit":
                 shell = ["/bin/sh", "-ec", command]
                 done = subprocess.run(
-                    shell, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+                    shell, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600, check=False
                 )
                 assert done.returncode == 0, f"{page.name}:{block.line}: {command}\n{done.stdout}{done.stderr}"
             else:
