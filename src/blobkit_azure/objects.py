@@ -103,14 +103,15 @@ class AzureObjects:
         if purge_versions:
             return self._purged(key)
         conditions: dict[str, Any] = {}
+        blob = self._sdk.blob(key, version)
         try:
             if pin is not None and version is None:
                 conditions = if_etag(self._etag(key, pin))
-            self._sdk.blob(key, version).delete_blob(**conditions)
+            blob.delete_blob(**conditions)
         except (HttpResponseError, BlobNotFound) as error:
-            if _gone(error):
-                return DeleteResult(key)
-            raise
+            # To If-Match a blob that is gone may be one that is another: then it is asked for once more.
+            if not _gone(error) and not (status_of(error) == 412 and not blob.exists()):
+                raise
         return DeleteResult(key)
 
     def _purged(self, key: str) -> DeleteResult:

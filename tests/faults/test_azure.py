@@ -96,7 +96,7 @@ def test_the_demo_holds_on_azure(server: Azurite, tmp_path: Path) -> None:
         ],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
         env={**os.environ, "BLOBKIT_SEALING_KEYS": "k:" + base64.b64encode(os.urandom(32)).decode()},
     )  # fmt: skip
