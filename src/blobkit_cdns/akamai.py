@@ -134,9 +134,9 @@ class Akamai(Cdn):
         given = own if cookies is None else cookies
         if self._name not in given:
             raise Refused(Refusal.UNSIGNED, f"there is no {self._name}")
-        pairs = [field.partition("=")[::2] for field in given[self._name].split("~")]
-        fields = dict(pairs)
-        names = [name for name, _ in pairs]
+        texts = given[self._name].split("~")
+        names = [text.partition("=")[0] for text in texts]
+        fields = {name: text.partition("=")[2] for name, text in zip(names, texts, strict=True)}
         if names != [name for name in _FIELDS if name in fields] or not {"exp", "hmac"} <= set(names):
             raise Refused(Refusal.MALFORMED, "the token's fields are not those of a token, in their order")
         expires = read_number(fields["exp"], "exp")

@@ -623,5 +623,5 @@ def _seen(url: str, now: int, ip: Address | None, country: str | None, headers: 
 
 def _jar(cookies: Cookies) -> dict[str, str]:
     if isinstance(cookies, Mapping):
-        return dict(cookies)
+        return {name: value for name, value in cookies.items() if isinstance(name, str)}
     return {cookie.name: cookie.value.reveal() for cookie in cookies}

@@ -126,10 +126,8 @@ def public_pem_key(key: Key, hash_name: Hash) -> SigningKey:
         ConfigError: Not a key in PEM, or another kind or size.
     """
     if callable(key):
-        verify = None
-        if callable(public := getattr(key, "public_key", None)):
-            verify = _asymmetric(public(), hash_name).verify
-        return SigningKey(checked(key), verify)
+        public = _public_half(key)
+        return SigningKey(checked(key), None if public is None else _asymmetric(public, hash_name).verify)
     return _asymmetric(secret_bytes(key), hash_name)
 
 
@@ -188,9 +186,10 @@ def ed25519_key(key: Key) -> SigningKey:
 
     private: ed25519.Ed25519PrivateKey | None = None
     if callable(key):
-        if not callable(public_key := getattr(key, "public_key", None)):
+        public_half = _public_half(key)
+        if public_half is None:
             return SigningKey(checked(key))
-        found = _load_pem(_bytes(public_key()))
+        found = _load_pem(_bytes(public_half))
         sign: Callable[[bytes], bytes] | None = checked(key)
     else:
         raw = key.reveal() if isinstance(key, Secret) else key
@@ -215,6 +214,15 @@ def ed25519_key(key: Key) -> SigningKey:
         return True
 
     return SigningKey(sign, verify)
+
+
+def _public_half(key: Callable[[bytes], bytes]) -> bytes | str | None:
+    """What the ``public_key()`` of a signing callable gives, if it has one. Raises ConfigError when that is no PEM."""
+    found = getattr(key, "public_key", None)
+    pem = found() if callable(found) else None
+    if pem is not None and not isinstance(pem, bytes | str):
+        raise ConfigError("public_key() of the signing callable gives no PEM")
+    return pem
 
 
 def _bytes(text: bytes | str) -> bytes:

@@ -107,8 +107,8 @@ class MediaCdn(Cdn):
             raise ConfigError("signed requests of Media CDN are signed with Ed25519", provider=self.name)
         if not _TOKEN_NAME.match(parameter) or not _TOKEN_NAME.match(cookie):
             raise ConfigError("not a name of a query parameter or a cookie", provider=self.name)
-        self._mode = mode
-        self._algorithm = algorithm
+        self._mode: Mode = mode
+        self._algorithm: Algorithm = algorithm
         self._parameter = parameter
         self._cookie = cookie
         self._keys = {name: _key(key, algorithm) for name, key in keys.items()}

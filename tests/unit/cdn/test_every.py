@@ -305,10 +305,11 @@ def test_a_third_party_needs_two_methods() -> None:
 
 
 def test_restrictions_that_nobody_could_hold_are_refused() -> None:
-    for bad in (
+    refused: list[dict[str, Any]] = [
         {"countries": "CA"}, {"countries": ("Canada",)}, {"session": "a~b"}, {"data": ""}, {"headers": {"X": "a~b"}},
         {"headers": {"X Y": "a"}}, {"speed": 0},
-    ):  # fmt: skip
+    ]  # fmt: skip
+    for bad in refused:
         with pytest.raises(errors.InvalidArgument):
             Restrictions(**bad)
     assert Restrictions(countries=("CA",)).asked == {Restriction.COUNTRIES}

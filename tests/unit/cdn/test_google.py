@@ -50,7 +50,8 @@ def test_cloud_cdn_keys_rotate_and_have_sixteen_bytes() -> None:
             CloudCdn(site("h"), {"k": bad})
     with pytest.raises(errors.ConfigError):
         CloudCdn(site("h"), {"k&x": one})
-    for restriction in ({"ip": "203.0.113.7"}, {"not_before": NOW}):
+    asked: list[dict[str, Any]] = [{"ip": "203.0.113.7"}, {"not_before": NOW}]
+    for restriction in asked:
         with pytest.raises(errors.Unsupported):
             new.sign_url("/a", **restriction)
 
