@@ -25,9 +25,11 @@ class Stores(Protocol):
     @property
     def names(self) -> tuple[str, ...]:
         """The configured names."""
+        ...
 
     def store(self, name: str) -> Store:
         """The store of this name. Raises ConfigError."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

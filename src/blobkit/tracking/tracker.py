@@ -51,6 +51,7 @@ class Delivery(Protocol):
     @property
     def events(self) -> Parsed[BlobEvent]:
         """What it says."""
+        ...
 
     def ack(self) -> None:
         """It is taken: the source may forget it."""

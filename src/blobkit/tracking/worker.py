@@ -33,6 +33,7 @@ class EventSource(Protocol):
 
     def __iter__(self) -> Iterator[Delivery]:
         """The deliveries; ends after :meth:`stop`."""
+        ...
 
     def stop(self) -> None:
         """Let the iteration end soon. Called from another thread."""
