@@ -42,7 +42,10 @@ def blobkit_client(way: str, given: dict[str, str]) -> Task:
 
 
 def boto3_client(way: str, given: dict[str, str], engine: str = "classic") -> Task:
-    """boto3 with s3transfer, or with the common runtime (CRT). No checksums beyond what S3 requires."""
+    """boto3 with s3transfer, or with the common runtime (CRT). No checksums beyond what S3 requires.
+
+    The CRT takes ``host:port`` for a name, so it reaches only servers at port 80 or 443: elsewhere it is not measured.
+    """
     import boto3
     from boto3.s3.transfer import TransferConfig
     from botocore.config import Config

@@ -508,12 +508,16 @@ class Store:
     ) -> BlobInfo:
         """Upload a file from this process: one write, or a chunked session where the provider's single PUT ends.
 
+        Args:
+            concurrency: The most chunks at once; None looks for what the line bears.
+
         Raises:
             As :meth:`write` and the session's ``complete``; SourceChanged when the file changes meanwhile.
         """
         given = (content_type, None, None, None, checksum, metadata, None, None, None, None, if_absent)
         spec = ops.merge_spec(spec, _spec(*given) if given != _NO_KEYWORDS else None)
-        arguments.number("concurrency", concurrency, least=1)
+        if concurrency is not None:
+            arguments.number("concurrency", concurrency, least=1)
         with opened(source) as (body, size):
             limits = self.capabilities.limits
             if size <= (

@@ -102,6 +102,9 @@ run() { .venv/bin/python -m pytest -q --numprocesses=auto --dist=worksteal $test
 run "not history"                                            # all of it, and STS
 run "history and (version or complete or delete or absent)"  # what versions change
 
+# trouble between clients and the gateway
+.venv/bin/python -m pytest -q tests/faults/test_transfers.py -k "[ceph]"
+
 # the main job, on a store that is not ours
 export AWS_ACCESS_KEY_ID=testkey AWS_SECRET_ACCESS_KEY=testsecret
 BLOBKIT_SEALING_KEYS="demo:$(head -c 32 /dev/urandom | base64)" \
