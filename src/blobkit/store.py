@@ -513,7 +513,8 @@ class Store:
         """
         given = (content_type, None, None, None, checksum, metadata, None, None, None, None, if_absent)
         spec = ops.merge_spec(spec, _spec(*given) if given != _NO_KEYWORDS else None)
-        arguments.number("concurrency", concurrency, least=1)
+        if concurrency is not None:
+            arguments.number("concurrency", concurrency, least=1)
         with opened(source) as (body, size):
             limits = self.capabilities.limits
             if size <= (
