@@ -42,6 +42,10 @@ def test_the_cdn_entry_points_equal_the_bundled_table() -> None:
     assert PROJECT["entry-points"]["blobkit.cdns"] == bundled.CDNS
 
 
+def test_the_source_entry_points_equal_the_bundled_table() -> None:
+    assert PROJECT["entry-points"]["blobkit.sources"] == bundled.SOURCES
+
+
 def test_every_entry_point_group_is_one_that_blobkit_reads() -> None:
     known = {f"blobkit.{kind}" for kind in ("stores", "cdns", "sources", "dialects", "checks")}
     assert set(PROJECT["entry-points"]) <= known, "the pytest plugin is opt-in: it has no pytest11 entry point"

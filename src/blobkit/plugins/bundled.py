@@ -16,6 +16,12 @@ STORES: Final[dict[str, str]] = {
     "s3": "blobkit_aws.plugin:plugin",
 }
 
+SOURCES: Final[dict[str, str]] = {
+    "local": "blobkit_local.sources:plugin",
+    "memory": "blobkit_local.sources:memory_plugin",
+}
+"""Queues of events, by scheme."""
+
 PROVIDERS: Final[dict[str, str]] = {
     "azure": "az",
     "gcs": "gs",
