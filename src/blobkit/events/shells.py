@@ -379,7 +379,7 @@ class _Opening:
                 return True
         if isinstance(data, bytes | str):
             data = _maybe_json(data)
-        attributes = {name: item if isinstance(item, str) else str(item) for name, item in lower.items()}
+        attributes = {name: str(item) for name, item in lower.items() if isinstance(item, str | int)}
         self.cloudevent(attributes, data, outer, depth)
         return True
 

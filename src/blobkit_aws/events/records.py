@@ -114,6 +114,8 @@ def _details(event: BlobEvent) -> Details:
     restored = mapping(mapping(record.get("glacierEventData")).get("restoreEventData"))
     # Beside created and deleted, the sequencer may be that of the object's own PUT: only the time tells two such changes apart.
     mark = (order.value if order else sequencer) if sequencer and kind in _ORDERED else f"{sequencer} {occurred}"
+    if sequencer is None and occurred is None:  # a trimmed record: what is left of it has to do
+        mark = f"{item.get('eTag')} {item.get('size')}"
     return Details(
         operation=OPERATIONS.get(event.native_type),
         version=version,

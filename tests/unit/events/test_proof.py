@@ -125,6 +125,39 @@ def test_foreign_stale_and_future_messages_are_refused_before_anything_is_fetche
     assert fetch.urls == []
 
 
+@pytest.mark.parametrize("answer", [Unavailable("down"), UntrustedEvent("404"), b"<html>sign in</html>", b"x" * 20_000])
+def test_a_certificate_that_cannot_be_had_is_an_outage_and_is_not_asked_for_at_once_again(
+    answer: bytes | BlobkitError,
+) -> None:
+    fetch = Fetched(answer)
+    verifier = sns_verifier(fetch)
+    for _ in range(3):
+        with pytest.raises(Unavailable):  # a 4xx would tell SNS that the message was delivered
+            verifier.verify(signed_sns())
+    assert fetch.urls == [CERTIFICATE]
+
+
+def test_a_certificate_that_is_not_valid_any_more_is_not_believed() -> None:
+    late = NOW + timedelta(days=2)
+    message = signed_sns(Timestamp=late.strftime("%Y-%m-%dT%H:%M:%S.000Z"))
+    with pytest.raises(UntrustedEvent):
+        sns_verifier(Fetched(certificate()), now=late).verify(message)
+
+
+def test_a_signature_of_another_key_and_a_raw_delivery_are_not_believed() -> None:
+    stranger = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    message = signed_sns()
+    forged = base64.b64encode(stranger.sign(string_to_sign(message), padding.PKCS1v15(), hashes.SHA256())).decode()
+    verifier = sns_verifier(Fetched(certificate()))
+    with pytest.raises(UntrustedEvent):
+        verifier.verify({**message, "Signature": forged})
+    body = json.dumps(message).encode()
+    for headers in ({"x-amz-sns-rawdelivery": "true"}, {"x-amz-sns-topic-arn": samples.SNS_TOPIC + "x"}):
+        with pytest.raises(UntrustedEvent):
+            verifier.authenticate(Request.of("POST", headers, "", body))
+    assert verifier.authenticate(Request.of("POST", {"x-amz-sns-topic-arn": samples.SNS_TOPIC}, "", body)).by == "sns"
+
+
 def test_version_one_can_be_refused() -> None:
     with pytest.raises(UntrustedEvent):
         sns_verifier(Fetched(certificate()), min_version=2).verify(signed_sns("1"))
