@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from blobkit.config import Location, OpenContext, Option, StoreConfig
 
 if TYPE_CHECKING:
+    from blobkit.backend import Classified
     from blobkit.events.deadletters import DeadLetters
 
 __all__ = ["Message", "Nap", "Receiver", "SourcePlugin"]
@@ -110,6 +111,10 @@ class Receiver(ABC):
 
     def dead_letters(self) -> DeadLetters | None:
         """Where rejected messages go if the user names no place; None: nowhere."""
+        return None
+
+    def classify(self, error: Exception) -> Classified | None:
+        """What an exception of these methods means; None for what is not the provider's. BlobkitErrors pass as they are."""
         return None
 
     @abstractmethod

@@ -170,7 +170,12 @@ class Delivery:
             InvalidArgument: It was settled otherwise.
             ClosedError: The source was closed, and the message returned.
         """
-        self._settle("acked", lambda: self._source.receiver.ack([self.message]))
+
+        def work() -> None:
+            with self._source.calling("ack"):
+                self._source.receiver.ack([self.message])
+
+        self._settle("acked", work)
 
     def retry(self, after: timedelta | None = None) -> None:
         """Not now: let it come again.
@@ -192,7 +197,12 @@ class Delivery:
         else:
             seconds = None if self.attempt is None else min(_LONGEST_BACKOFF, 2.0 ** min(self.attempt - 1, 20))
             seconds = None if seconds is None else min(seconds, longest.total_seconds())
-        self._settle("retried", lambda: self._source.receiver.retry(self.message, seconds))
+
+        def work() -> None:
+            with self._source.calling("retry"):
+                self._source.receiver.retry(self.message, seconds)
+
+        self._settle("retried", work)
 
     def reject(self, reason: str) -> None:
         """Never: keep its bytes and the reason among the dead letters, then take it out of the queue.
@@ -221,7 +231,8 @@ class Delivery:
                 attributes=self.attributes,
             )
             place.put(letter)
-            self._source.receiver.ack([self.message])
+            with self._source.calling("reject"):
+                self._source.receiver.ack([self.message])
 
         self._settle("rejected", work)
 
@@ -230,7 +241,8 @@ class Delivery:
         with self.lock:
             if self.settled is None:
                 self.settled = "returned"
-                self._source.receiver.retry(self.message, 0.0)
+                with self._source.calling("close"):
+                    self._source.receiver.retry(self.message, 0.0)
 
     def _settle(self, how: Settled, work: Callable[[], None]) -> None:
         with self.lock:
@@ -323,7 +335,8 @@ class Source:
         if self._nap.ended or room <= 0:
             return []
         count = max(1, min(room, self._batch if limit is None else limit, self._batch))
-        taken = [Delivery(self, message) for message in self.receiver.receive(count, seconds)]
+        with self.calling("receive"):
+            taken = [Delivery(self, message) for message in self.receiver.receive(count, seconds)]
         with self._changed:
             for delivery in taken:
                 self._unsettled[id(delivery)] = delivery
@@ -342,6 +355,8 @@ class Source:
                 batch = self.receive()
                 failures = 0
             except TransientError as error:
+                if not error.retryable:
+                    raise
                 pause = min(_LONGEST_PAUSE, 0.5 * 2**failures)
                 failures = min(failures + 1, 10)
                 _log.warning("%s cannot be read (%s): again in %.1f s", self.name, error, pause)
@@ -396,7 +411,8 @@ class Source:
                 for delivery in part:
                     delivery.check("acked")
                 open_ones = [delivery for delivery in part if delivery.settled is None]
-                self.receiver.ack([delivery.message for delivery in open_ones])
+                with self.calling("ack"):
+                    self.receiver.ack([delivery.message for delivery in open_ones])
                 for delivery in open_ones:
                     delivery.settled = "acked"
             for delivery in part:
@@ -426,6 +442,22 @@ class Source:
         if keeper is not None and keeper is not threading.current_thread():
             keeper.join()
         self.receiver.close()
+
+    @contextmanager
+    def calling(self, operation: str) -> Iterator[None]:
+        """For :class:`Delivery`: around every call of the receiver; wraps what it raises, once."""
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, BlobkitError):
+                error.located(provider=self.receiver.provider, operation=operation)
+                raise
+            known = self.receiver.classify(error)
+            if known is None:
+                raise
+            wrapped = known.as_error()
+            wrapped.located(provider=self.receiver.provider, operation=operation)
+            raise wrapped from error
 
     def forget(self, delivery: Delivery) -> None:
         """For :class:`Delivery`: it was settled."""
@@ -492,7 +524,8 @@ class Source:
             messages = [delivery.message for delivery in deliveries if delivery.settled is None]
             try:
                 if messages:
-                    self.receiver.extend(messages)
+                    with self.calling("extend"):
+                        self.receiver.extend(messages)
             except BlobkitError as error:
                 _log.warning("%s: messages could not be kept: %s", self.name, error)
             except Exception:

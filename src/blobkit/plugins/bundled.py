@@ -17,8 +17,11 @@ STORES: Final[dict[str, str]] = {
 }
 
 SOURCES: Final[dict[str, str]] = {
+    "azqueue": "blobkit_azure.sources:plugin",
     "local": "blobkit_local.sources:plugin",
     "memory": "blobkit_local.sources:memory_plugin",
+    "pubsub": "blobkit_gcs.sources:plugin",
+    "sqs": "blobkit_aws.sources:plugin",
 }
 """Queues of events, by scheme."""
 
