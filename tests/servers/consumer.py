@@ -1,8 +1,6 @@
 """A consumer of events as a process of its own, so that it can be killed in the middle of a batch.
 
-``python -m tests.servers.consumer URL JOURNAL [DEATH]`` writes a line for every event that it handled, ``dedupe_key kind key``,
-durably and before it acknowledges. With DEATH it ends like ``kill -9`` after so many deliveries were written and before the last
-one is acknowledged; without, it ends when the queue has been empty for a while.
+It writes a line for every event that it handled, ``[dedupe_key, kind, key]``, durably and before it acknowledges.
 """
 
 from __future__ import annotations
@@ -13,22 +11,20 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
-__all__ = ["consume", "handled"]
+__all__ = ["consume", "consume_and_die", "handled"]
 
 
-def consume(url: str, journal: Path, *, death: int | None = None, env: Mapping[str, str] | None = None) -> int:
-    """Run it to its end; returns its status (-9 when it was killed). Raises RuntimeError for any other failure."""
-    words = [sys.executable, "-m", "tests.servers.consumer", url, str(journal), *([str(death)] if death else [])]
-    done = subprocess.run(
-        words, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=300, check=False
-    )
-    if done.returncode not in (0, -signal.SIGKILL):
-        raise RuntimeError(done.stderr)
-    return done.returncode
+def consume(url: str, journal: Path, changes: int) -> None:
+    """Consume until so many different changes are in the journal, whoever wrote them, and the queue is empty."""
+    _run(url, journal, changes, 0, status=0)
+
+
+def consume_and_die(url: str, journal: Path, deliveries: int) -> None:
+    """End like ``kill -9`` when so many deliveries are written, before the last one is acknowledged."""
+    _run(url, journal, 0, deliveries, status=-signal.SIGKILL)
 
 
 def handled(journal: Path) -> Counter[tuple[str, str, str]]:
@@ -37,17 +33,24 @@ def handled(journal: Path) -> Counter[tuple[str, str, str]]:
     return Counter(tuple(json.loads(line)) for line in lines)
 
 
-def main(url: str, journal: str, death: str = "0") -> None:
+def _run(url: str, journal: Path, changes: int, death: int, *, status: int) -> None:
+    words = [sys.executable, "-m", "tests.servers.consumer", url, str(journal), str(changes), str(death)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == status, done.stderr
+
+
+def main(url: str, journal: str, changes: str, death: str) -> None:
     """Consume."""
     import blobkit
 
-    count = 0
-    with blobkit.open_events(url) as source, Path(journal).open("a", encoding="utf-8") as file:
-        while deliveries := source.receive(wait=timedelta(seconds=3)):
+    path, count, idle = Path(journal), 0, False
+    with blobkit.open_events(url) as source, path.open("a", encoding="utf-8") as file:
+        while not idle or len(handled(path)) < int(changes) or int(death):
+            deliveries = source.receive(wait=timedelta(seconds=1))
+            idle = not deliveries
             for delivery in deliveries:
-                file.writelines(
-                    json.dumps([event.dedupe_key, event.kind.value, event.key]) + "\n" for event in delivery.events
-                )
+                for event in delivery.events:
+                    file.write(json.dumps([event.dedupe_key, event.kind.value, event.key]) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
                 count += 1
