@@ -32,6 +32,7 @@ __all__ = ["PubsubConfig", "PubsubPlugin", "PubsubReceiver", "plugin"]
 _LONGEST_DEADLINE: Final = 600
 _AGAIN: Final = 10.0  # a subscription without a retry policy would bring a message back at once
 _SHUTDOWN: Final = 30.0
+_MOST_IDS: Final = 1000
 _SCOPES: Final = ("https://www.googleapis.com/auth/pubsub",)
 _log: Final = logging.getLogger("blobkit.events")
 
@@ -65,6 +66,7 @@ class _SdkMessage(Protocol):
     """What is used of google-cloud-pubsub's message."""
 
     message_id: str
+    ack_id: str
     data: bytes
     attributes: Mapping[str, str]
     delivery_attempt: int | None
@@ -81,6 +83,7 @@ class _Client(Protocol):
     def subscribe(
         self, subscription: str, *, callback: Callable[[_SdkMessage], object], flow_control: object
     ) -> Future[object]: ...
+    def modify_ack_deadline(self, *, subscription: str, ack_ids: list[str], ack_deadline_seconds: int) -> None: ...
     def close(self) -> None: ...
 
 
@@ -101,6 +104,7 @@ class PubsubReceiver(Receiver):
         self._arrived: queue.SimpleQueue[_SdkMessage | None] = (
             queue.SimpleQueue()
         )  # None: look up, something else happened
+        self._returned: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._stopped = False
 
     def receive(self, limit: int, wait: float) -> Sequence[Message]:
@@ -142,11 +146,15 @@ class PubsubReceiver(Receiver):
         """Let its deadline end then, and extend it no more."""
         seconds = math.ceil(_AGAIN if after is None else after)
         sdk = _sdk(message)
-        if seconds <= 0:
+        if seconds <= 0 and self._stopped:
+            # A nack would bring it back on this very stream, and it would wait for its deadline once more.
+            sdk.drop()
+            self._returned.put(sdk.ack_id)
+        elif seconds <= 0:
             sdk.nack()
-            return
-        sdk.drop()
-        sdk.modify_ack_deadline(min(seconds, _LONGEST_DEADLINE))
+        else:
+            sdk.drop()
+            sdk.modify_ack_deadline(min(seconds, _LONGEST_DEADLINE))
 
     def wake(self) -> None:
         """See Receiver."""
@@ -168,18 +176,20 @@ class PubsubReceiver(Receiver):
             stream, self._stream = self._stream, None
             client, self._client = self._client, None
         if stream is not None:
-            while True:
-                try:
-                    arrived = self._arrived.get_nowait()
-                except queue.Empty:
-                    break
-                if arrived is not None:
-                    arrived.nack()
             stream.cancel()
             try:
                 stream.result(timeout=_SHUTDOWN)
             except Exception as error:
                 _log.info("%s: the stream ended: %s", self.name, type(error).__name__)
+        while not self._arrived.empty():
+            arrived = self._next()
+            if arrived is not None:
+                self._returned.put(arrived.ack_id)
+        while client is not None and (ids := _some(self._returned)):
+            try:
+                client.modify_ack_deadline(subscription=self._config.path, ack_ids=ids, ack_deadline_seconds=0)
+            except Exception as error:
+                _log.info("%s: messages were not returned, and come when their deadline ends: %s", self.name, error)
         if client is not None:
             client.close()
 
@@ -204,7 +214,7 @@ class PubsubReceiver(Receiver):
                     flow_control=FlowControl(
                         max_messages=self._config.max_messages,
                         max_lease_duration=self._config.max_hold.total_seconds(),
-                        max_duration_per_lease_extension=self._config.extension.total_seconds(),
+                        max_duration_per_lease_extension=math.ceil(self._config.extension.total_seconds()),
                     ),
                 )
                 self._stream.add_done_callback(lambda _: self._arrived.put(None))
@@ -229,6 +239,14 @@ class PubsubReceiver(Receiver):
         return Message(
             sdk.message_id, sdk.data, shell, receipt=sdk, attempt=sdk.delivery_attempt, attributes=attributes
         )
+
+
+def _some(ids: queue.SimpleQueue[str]) -> list[str]:
+    """As many as one call takes."""
+    found: list[str] = []
+    while len(found) < _MOST_IDS and not ids.empty():
+        found.append(ids.get())
+    return found
 
 
 def _sdk(message: Message) -> _SdkMessage:
