@@ -1,4 +1,4 @@
-"""Storage events from the raw bodies of queue messages, beside bare ``json.loads``, Powertools for AWS Lambda, the CloudEvents SDK."""
+"""Storage events from raw bodies, beside bare ``json.loads``, Powertools for AWS Lambda and the CloudEvents SDK."""
 
 from __future__ import annotations
 

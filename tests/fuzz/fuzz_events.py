@@ -24,13 +24,16 @@ with atheris.instrument_imports(include=["blobkit", "blobkit_aws", "blobkit_azur
     from blobkit.errors import MalformedEvent
     from blobkit.events import BlobEvent, compare
 
+    blobkit.parse_events("{}")  # the dialects are imported by the first delivery
+
 from tests.unit.events import samples  # noqa: E402 - the path is set above
 
 LIMITS = ["-timeout=5", "-rss_limit_mb=512", "-max_len=16384"]
-SEEDS: list[Any] = [
+DELIVERIES: list[object] = [
     json.loads(base64.b64decode(body)) if isinstance(body, bytes) else body
     for body in samples.deliveries("a+b %2F é.txt").values()
 ] + [samples.validation(), samples.s3(), samples.sqs_lambda(samples.sns(samples.s3()), samples.eventbridge())]
+SEEDS = [json.dumps(body).encode() for body in DELIVERIES]
 HEADERS: list[dict[str, str] | None] = [
     None,
     {"aeg-event-type": "Notification", "aeg-subscription-name": "s", "aeg-delivery-count": "1"},
@@ -44,26 +47,45 @@ HEADERS: list[dict[str, str] | None] = [
 ]
 
 
-def replaced(value: Any, data: atheris.FuzzedDataProvider, depth: int = 0) -> Any:
-    """The value with some of what is in it replaced."""
-    if depth > 12 or not data.remaining_bytes():
-        return value
-    if isinstance(value, dict):
-        if value and data.ConsumeProbability() < 0.1:
-            value = {name: item for name, item in value.items() if data.ConsumeBool()}
-        return {name: replaced(item, data, depth + 1) for name, item in value.items()}
-    if isinstance(value, list):
-        return [replaced(item, data, depth + 1) for item in value]
-    if isinstance(value, str) and value[:1] in ("{", "[") and data.ConsumeBool():
-        return json.dumps(replaced(json.loads(value), data, depth + 1))
-    if data.ConsumeProbability() > 0.15:
-        return value
+def mutated(seed: bytes, data: atheris.FuzzedDataProvider) -> bytes:
+    """The delivery with up to four of its values replaced, or the names of them; also of one inside a text."""
+    try:
+        body: Any = json.loads(seed)
+    except ValueError:  # a text that was mutated before
+        return seed[: data.ConsumeIntInRange(0, len(seed))]
+    for _ in range(data.ConsumeIntInRange(1, 4)):
+        at: Any = body
+        while at:
+            step = data.PickValueInList(list(at)) if isinstance(at, dict) else data.ConsumeIntInRange(0, len(at) - 1)
+            inner = at[step]
+            if isinstance(inner, dict | list) and inner and data.ConsumeIntInRange(0, 9):
+                at = inner
+            elif isinstance(inner, str) and inner[:1] in ("{", "[") and data.ConsumeBool():
+                at[step] = mutated(inner.encode("utf-8", "surrogatepass"), data).decode("utf-8", "replace")
+                break
+            else:
+                at[step] = replacement(inner, data)
+                break
+    return json.dumps(body).encode()
+
+
+def replacement(value: object, data: atheris.FuzzedDataProvider) -> object:
+    """Something else."""
     kind = data.ConsumeIntInRange(0, 9)
-    if kind < 5:
+    if kind < 4:
         return data.ConsumeUnicode(data.ConsumeIntInRange(0, 40))
+    if kind == 4 and isinstance(value, str):
+        place = data.ConsumeIntInRange(0, len(value))
+        return value[:place] + data.ConsumeUnicode(4) + value[place + data.ConsumeIntInRange(0, 3) :]
     if kind == 5:
         return data.ConsumeInt(9)
-    return (None, True, [], {}, [{"Records": [{}]}])[kind - 6] if kind > 5 else value
+    if kind == 6:
+        return [value, value]
+    return (
+        {"a": value}
+        if kind == 7
+        else (None, True, [], {}, -1, "", [None], {"Records": [{}]})[data.ConsumeIntInRange(0, 7)]
+    )
 
 
 def read_whole(body: object, headers: dict[str, str] | None) -> None:
@@ -88,23 +110,23 @@ def read_whole(body: object, headers: dict[str, str] | None) -> None:
 
 
 def one_input(raw: bytes) -> None:
-    """One input of the fuzzer."""
-    data = atheris.FuzzedDataProvider(raw)
-    headers = HEADERS[data.ConsumeIntInRange(0, len(HEADERS) - 1)]
-    if data.ConsumeBool():
-        read_whole(data.ConsumeBytes(data.remaining_bytes()), headers)
+    """One input of the fuzzer: its first two bytes say what the others are."""
+    if len(raw) < 2:
         return
-    value = replaced(SEEDS[data.ConsumeIntInRange(0, len(SEEDS) - 1)], data)
-    body = json.dumps(value).encode("utf-8", "surrogatepass")
-    read_whole(base64.b64encode(body) if data.ConsumeProbability() < 0.05 else body, headers)
+    headers, rest = HEADERS[raw[0] % len(HEADERS)], raw[2:]
+    if raw[1] & 1:
+        read_whole(rest, headers)
+        return
+    body = mutated(SEEDS[(raw[1] >> 1) % len(SEEDS)], atheris.FuzzedDataProvider(rest))
+    read_whole(base64.b64encode(body) if raw[1] == 254 else body, headers)
 
 
 def main() -> None:
     """Fuzz, from a corpus of whole deliveries."""
     with tempfile.TemporaryDirectory() as corpus:
         for number, seed in enumerate(SEEDS):
-            # The provider reads decisions from the end: no headers, bytes as they come.
-            Path(corpus, str(number)).write_bytes(json.dumps(seed).encode() + b"\x01\x00")
+            Path(corpus, f"whole-{number}").write_bytes(b"\0\1" + seed)
+            Path(corpus, f"mutated-{number}").write_bytes(bytes([0, 2 * number]) + b"\0" * 40)
         atheris.Setup([*sys.argv[:1], corpus, *LIMITS, *sys.argv[1:]], one_input)
         atheris.Fuzz()
 

@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 
 from blobkit.errors import BlobkitError, InvalidArgument, Unavailable, UntrustedEvent
-from blobkit.events import ParsedEvents, Request, SharedSecret, Webhook
-from blobkit_aws.events import SnsVerifier
+from blobkit.events import ParsedEvents, Request, SharedSecret, SubscriptionConfirmation, Webhook, parse_events
+from blobkit_aws.events import SnsVerifier, ceph_push, confirm_subscription, eventbridge_destination, minio_webhook
 from blobkit_aws.events.sns import string_to_sign
-from blobkit_azure.events.eventgrid import EventGridVerifier
+from blobkit_azure.events.eventgrid import EVENT_GRID_APP, EVENT_GRID_ROLE, EntraVerifier, EventGridVerifier
 from blobkit_gcs.events.push import PushVerifier
 from blobkit_local.changes import SIGNATURE_HEADER, signature
 from blobkit_local.events import WebhookVerifier
@@ -246,6 +246,101 @@ def test_a_changed_token_an_absent_one_and_another_subscription_are_refused() ->
     ):
         with pytest.raises(UntrustedEvent):
             verifier.authenticate(request)
+
+
+TENANT = "11111111-2222-3333-4444-555555555555"
+
+
+def entra_token(header: dict[str, Any] | None = None, *, without: tuple[str, ...] = (), **changed: object) -> str:
+    """A token as Entra signs it for Event Grid."""
+    claims = {
+        "iss": f"https://login.microsoftonline.com/{TENANT}/v2.0",
+        "aud": "api://events",
+        "azp": EVENT_GRID_APP,
+        "roles": [EVENT_GRID_ROLE],
+        "email": None,
+        "email_verified": None,
+    }
+    return token(header, **{name: value for name, value in {**claims, **changed}.items() if name not in without})
+
+
+def entra(fetch: Callable[[str], bytes]) -> EntraVerifier:
+    """A verifier of one tenant."""
+    return EntraVerifier(TENANT, audience="api://events", fetch=fetch, now=NOW.timestamp)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_entras_token_is_believed(version: int) -> None:
+    fetch = Fetched(jwks())
+    of_one: dict[str, Any] = {"iss": f"https://sts.windows.net/{TENANT}/", "appid": EVENT_GRID_APP.upper()}
+    given = entra_token(**of_one, without=("azp",)) if version == 1 else entra_token()
+    request = Request.of("POST", {"Authorization": f"Bearer {given}"}, "", b"")
+    assert entra(fetch).authenticate(request).who == EVENT_GRID_APP
+    assert fetch.urls == [f"https://login.microsoftonline.com/{TENANT}/discovery/v2.0/keys"]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"header": {"alg": "none"}},
+        {"header": {"alg": "HS256"}},
+        {"header": {"kid": "other"}},
+        {"iss": "https://login.microsoftonline.com/99999999-2222-3333-4444-555555555555/v2.0"},
+        {"aud": "api://other"},
+        {"azp": "00000000-0000-0000-0000-000000000000"},
+        {"roles": ["Other"]},
+        {"roles": None},
+        {"exp": NOW.timestamp() - 3600},
+        {"nbf": NOW.timestamp() + 3600},
+    ],
+    ids=str,
+)
+def test_entras_token_that_is_wrong_in_one_thing_is_refused(bad: dict[str, Any]) -> None:
+    request = Request.of("POST", {"Authorization": f"Bearer {entra_token(**bad)}"}, "", b"")
+    with pytest.raises(UntrustedEvent):
+        entra(Fetched(jwks())).authenticate(request)
+
+
+def test_a_tenant_is_one_tenant() -> None:
+    with pytest.raises(InvalidArgument):
+        EntraVerifier("common", audience="api://events")
+
+
+def test_the_senders_of_the_s3_family_repeat_their_secret() -> None:
+    def request(value: str) -> Request:
+        return Request.of("POST", {"Authorization": value}, "", b"")
+
+    basic = "Basic " + base64.b64encode(b"ceph:p\xc3\xa9").decode()
+    for verifier, good, bad in (
+        (minio_webhook("t0ken"), "Bearer t0ken", "Bearer other"),
+        (minio_webhook("ApiKey t0ken"), "ApiKey t0ken", "Bearer t0ken"),
+        (ceph_push("ceph", "old", "p\u00e9"), basic, basic[:-1]),
+        (eventbridge_destination("authorization", "key"), "key", "Key"),
+    ):
+        assert verifier.authenticate(request(good)).by == "secret"
+        with pytest.raises(UntrustedEvent):
+            verifier.authenticate(request(bad))
+
+
+def test_a_subscription_is_confirmed_through_the_api_and_only_of_a_topic_of_yours() -> None:
+    asked: list[tuple[str, str]] = []
+
+    class Client:
+        def confirm_subscription(self, *, TopicArn: str, Token: str) -> None:  # noqa: N803 - boto3's names
+            asked.append((TopicArn, Token))
+
+    body = {
+        **samples.sns("x"),
+        "Type": "SubscriptionConfirmation",
+        "Token": "t0ken",
+        "SubscribeURL": "https://evil.test",
+    }
+    (control,) = parse_events(body).controls
+    assert isinstance(control, SubscriptionConfirmation)
+    confirm_subscription(control, Client(), [samples.SNS_TOPIC])
+    with pytest.raises(UntrustedEvent):
+        confirm_subscription(control, Client(), ["arn:aws:sns:eu-west-1:123456789012:other"])
+    assert asked == [(samples.SNS_TOPIC, "t0ken")]
 
 
 SECRET = SharedSecret.header("x-events", "old", "new")
