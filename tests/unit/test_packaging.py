@@ -21,7 +21,7 @@ EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 PACKAGES = sorted(path.name for path in (ROOT / "src").iterdir() if path.name.startswith("blobkit"))
 PLUGINS = [name for name in PACKAGES if name != "blobkit"]
 FEATURES = {
-    "local", "aws", "gcs", "azure", "tracking", "quarantine", "web", "cli", "transfer", "testing", "otel",
+    "local", "aws", "gcs", "azure", "events", "tracking", "quarantine", "web", "cli", "transfer", "testing", "otel",
 }  # fmt: skip
 
 
