@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.servers.azurite_queue import QUEUE_ACCOUNT, QUEUE_KEY, azurite_queue, lacking
+from tests.servers.azurite import ACCOUNT, KEY
+from tests.servers.azurite_queue import azurite_queue, lacking
 from tests.servers.consumer import consume, consume_and_die, handled
 
 import blobkit
@@ -34,15 +35,15 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", QUEUE_ACCOUNT)
-    monkeypatch.setenv("AZURE_STORAGE_KEY", QUEUE_KEY)
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", ACCOUNT)
+    monkeypatch.setenv("AZURE_STORAGE_KEY", KEY)
 
 
 def queue_of(endpoint: str, name: str) -> Any:
     """A new queue's client."""
     from azure.storage.queue import QueueClient
 
-    credential: Any = {"account_name": QUEUE_ACCOUNT, "account_key": QUEUE_KEY}
+    credential: Any = {"account_name": ACCOUNT, "account_key": KEY}
     client = QueueClient(endpoint, name, credential=credential)
     client.create_queue()
     return client
@@ -50,13 +51,13 @@ def queue_of(endpoint: str, name: str) -> Any:
 
 def url(endpoint: str, name: str, **options: str) -> str:
     """The source's URL."""
-    return f"azqueue://{QUEUE_ACCOUNT}/{name}?endpoint={endpoint}" + "".join(f"&{k}={v}" for k, v in options.items())
+    return f"azqueue://{ACCOUNT}/{name}?endpoint={endpoint}" + "".join(f"&{k}={v}" for k, v in options.items())
 
 
 def event(number: int, key: str, kind: str = "BlobCreated") -> str:
     """A message as Event Grid writes it."""
     body = {
-        "topic": f"/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/{QUEUE_ACCOUNT}",
+        "topic": f"/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/{ACCOUNT}",
         "subject": f"/blobServices/default/containers/media/blobs/{key}",
         "eventType": f"Microsoft.Storage.{kind}",
         "id": f"e-{number}",
