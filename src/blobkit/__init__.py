@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     )
     from blobkit.events.model import BlobEvent, EventKind
     from blobkit.events.parse import ParsedEvents, parse_events
+    from blobkit.events.sources import Delivery, Source, open_events
     from blobkit.keys import KeyTemplate
     from blobkit.kit import Kit, load
     from blobkit.opening import open_store
@@ -124,6 +125,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "events.model": ("BlobEvent", "EventKind"),
     "events.parse": ("ParsedEvents", "parse_events"),
+    "events.sources": ("Delivery", "Source", "open_events"),
     "keys": ("KeyTemplate",),
     "kit": ("Kit", "load"),
     "plans": ("PlanLinks", "UploadPlan"),
@@ -166,6 +168,7 @@ __all__ = [
     "CredentialsExpired",
     "CredentialsMissing",
     "DeleteResult",
+    "Delivery",
     "Enforcement",
     "EventError",
     "EventKind",
@@ -212,6 +215,7 @@ __all__ = [
     "SignedUrl",
     "Signer",
     "SigningUnavailable",
+    "Source",
     "SourceChanged",
     "Store",
     "Throttled",
@@ -232,6 +236,7 @@ __all__ = [
     "errors",
     "load",
     "open_cdn",
+    "open_events",
     "open_store",
     "parse_events",
 ]

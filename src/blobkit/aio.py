@@ -11,7 +11,9 @@ import asyncio
 import functools
 import itertools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Concatenate, Final, ParamSpec, Self, TypeVar
 
@@ -26,11 +28,14 @@ from blobkit.store import Store
 if TYPE_CHECKING:
     from blobkit.blobs import Pin
     from blobkit.cdn.base import Cdn
+    from blobkit.events.awaited import AsyncSource
+    from blobkit.events.deadletters import DeadLetters
     from blobkit.events.keeping import StoreEvents
     from blobkit.events.model import BlobEvent
     from blobkit.events.shells import Headers
+    from blobkit.redaction import Secret
 
-__all__ = ["AsyncFile", "AsyncKit", "AsyncStore", "AsyncUploadSession", "load", "open_store"]
+__all__ = ["AsyncFile", "AsyncKit", "AsyncStore", "AsyncUploadSession", "load", "open_events", "open_store"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -336,6 +341,23 @@ def _async_kit(loader: Callable[P, sync_kit.Kit]) -> Callable[P, AsyncKit]:
         return AsyncKit(loader(*args, **kwargs))
 
     return call
+
+
+def open_events(
+    source: str | Mapping[str, str | Secret],
+    *,
+    dead_letters: DeadLetters | str | os.PathLike[str] | None = None,
+    clock: Callable[[], datetime] | None = None,
+    timeout: timedelta = timedelta(seconds=30),
+    retries: int = 3,
+    env: Mapping[str, str] | None = None,
+) -> AsyncSource:
+    """Open a queue of storage events. See :func:`blobkit.open_events`."""
+    from blobkit.events import awaited, sources
+
+    return awaited.AsyncSource(
+        sources.open_events(source, dead_letters=dead_letters, clock=clock, timeout=timeout, retries=retries, env=env)
+    )
 
 
 open_store = _async_store(opening.open_store)

@@ -59,7 +59,8 @@ class Location:
     Attributes:
         authority: The field that the authority fills (``bucket``); None when there must be none (``local:///dir``).
         segments: Fields that the first path segments fill (``container``).
-        rest: ``prefix``: the remaining path is the store's prefix. ``path``: the whole path is a directory.
+        rest: ``prefix``: the remaining path is the store's prefix. ``path``: the whole path is a directory. ``nothing``:
+            no path remains.
     """
 
     authority: str | None
@@ -183,7 +184,7 @@ def parse(
     env: Mapping[str, str],
     common: Iterable[Option] = COMMON_OPTIONS,
 ) -> StoreConfig:
-    """Check one store's (or CDN's) URL or dict against what its plugin declares.
+    """Check the URL or dict of one store, CDN or source against what its plugin declares, beside the ``common`` options.
 
     Raises:
         UnknownOption: An option that the plugin does not have.
@@ -256,12 +257,18 @@ def _from_url(url: str, location: Location) -> tuple[dict[str, str], str, dict[s
     for name in location.segments:
         segment, _, rest = rest.partition("/")
         fields[name] = unquote(segment)
-    prefix_text = unquote(rest)
-    return fields, prefix_text if not prefix_text or prefix_text.endswith("/") else _no_slash(prefix_text), given
+    return fields, _rest(unquote(rest), location), given
 
 
-def _no_slash(prefix: str) -> str:
-    raise ConfigError(f"the path after the bucket is a prefix, and a prefix ends in '/': {prefix!r}", hint=f"{prefix}/")
+def _rest(text: str, location: Location) -> str:
+    """What follows the location's fields: a prefix, or nothing."""
+    if location.rest == "nothing":
+        if text.strip("/"):
+            raise ConfigError(f"nothing comes after the {location.fields[-1]} in this URL: {text!r}")
+        return ""
+    if text and not text.endswith("/"):
+        raise ConfigError(f"the path after the bucket is a prefix, and a prefix ends in '/': {text!r}", hint=f"{text}/")
+    return text
 
 
 def _from_dict(
@@ -336,7 +343,8 @@ def _resolve(name: str, where: str, env: Mapping[str, str]) -> Secret:
 def _example(scheme: str, location: Location) -> str:
     if location.rest == "path":
         return f"{scheme}:///directory"
-    return f"{scheme}://{'/'.join(name.upper() for name in location.fields)}/prefix/"
+    named = f"{scheme}://{'/'.join(name.upper() for name in location.fields)}"
+    return named if location.rest == "nothing" else f"{named}/prefix/"
 
 
 def load_settings(

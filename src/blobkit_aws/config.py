@@ -25,7 +25,7 @@ from blobkit_aws.signing.endpoints import (
 )
 from blobkit_aws.signing.sigv4 import Credentials
 
-__all__ = ["OPTIONS", "S3Config", "read_config"]
+__all__ = ["OPTIONS", "S3Config", "read_config", "static_keys"]
 
 OPTIONS: Final = (
     Option("region", Kind.TEXT, "The bucket's region; else AWS_REGION or AWS_DEFAULT_REGION."),
@@ -125,7 +125,7 @@ def read_config(config: StoreConfig, env: Mapping[str, str]) -> S3Config:
         versioning=None if config.text("versioning") is None else config.flag("versioning"),
         dual_stack=config.flag("dual_stack"),
         fips=config.flag("fips"),
-        static=_static(config, env),
+        static=static_keys(config, env),
         aws_profile=config.text("aws_profile") or env.get("AWS_PROFILE") or None,
         headers=MappingProxyType(_headers(config)),
     )
@@ -179,7 +179,7 @@ def _address(
     return aws_address(bucket, region, style=style, dual_stack=config.flag("dual_stack"), fips=config.flag("fips"))
 
 
-def _static(config: StoreConfig, env: Mapping[str, str]) -> Credentials | None:
+def static_keys(config: StoreConfig, env: Mapping[str, str]) -> Credentials | None:
     """Keys that need no SDK: options first, the environment next; neither when a profile of the SDK is named."""
     access, secret, token = (
         config.text("access_key_id"),

@@ -14,7 +14,7 @@ from blobkit.errors import ConfigError, CredentialsMissing
 from blobkit.redaction import Secret
 from blobkit_gcs.hosts import GOOGLE, Addressing, Site, check_endpoint, site
 
-__all__ = ["OPTIONS", "GcsConfig", "read_config"]
+__all__ = ["OPTIONS", "GcsConfig", "read_config", "service_account_key"]
 
 _MAX_KEY_FILE: Final = 64 * 1024
 SIGN_BLOB_LIFE: Final = timedelta(hours=12)
@@ -85,7 +85,7 @@ def read_config(config: StoreConfig, env: Mapping[str, str]) -> GcsConfig:
         ConfigError: Settings that cannot work together, or a key file that is none.
         CredentialsMissing: A key file that cannot be read.
     """
-    key = _key(config, env)
+    key = service_account_key(config, env)
     universe = _universe(config, key or {})
     given = config.text("endpoint") or env.get("STORAGE_EMULATOR_HOST") or None
     endpoint = check_endpoint(given, "endpoint") if given else f"https://storage.{universe}"
@@ -132,7 +132,7 @@ def _iam(config: StoreConfig, universe: str) -> str:
     return check_endpoint(given, "iam_endpoint") if given else f"https://iamcredentials.{universe}"
 
 
-def _key(config: StoreConfig, env: Mapping[str, str]) -> Mapping[str, str] | None:
+def service_account_key(config: StoreConfig, env: Mapping[str, str]) -> Mapping[str, str] | None:
     """The service account's key, read without the SDK; None when there is none, or the file is of another kind."""
     given = config.secret("service_account")
     if given is not None:

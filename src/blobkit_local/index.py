@@ -22,7 +22,7 @@ from blobkit_local.rows import Rows
 
 __all__ = ["SCHEMA_VERSION", "Index"]
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 _APPLICATION_ID: Final = 0x626B6974  # "bkit": tells a blobkit index from any other SQLite file
 _BUSY_SECONDS: Final = 30.0
 
@@ -82,6 +82,18 @@ CREATE TABLE outbox (
 ) STRICT;
 CREATE INDEX outbox_due ON outbox (due);
 """
+
+_SCHEMA_2: Final = """
+-- Who reads events as a queue, and what each of them has not settled yet. due: as in the outbox; lease: who holds it now.
+CREATE TABLE consumers (name TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE TABLE queue (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, consumer TEXT NOT NULL, body BLOB NOT NULL,
+    attempts INTEGER NOT NULL, due REAL NOT NULL, lease TEXT
+) STRICT;
+CREATE INDEX queue_due ON queue (consumer, due);
+"""
+_STEPS: Final = (_SCHEMA, _SCHEMA_2)
+"""What makes each version out of the one before."""
 
 
 class Index:
@@ -240,11 +252,12 @@ class Index:
             return
         connection.execute("BEGIN IMMEDIATE")
         try:
-            if connection.execute("PRAGMA user_version").fetchone()[0] == 0:  # another process may have been first
-                for statement in _statements(_SCHEMA):
+            version = connection.execute("PRAGMA user_version").fetchone()[0]  # another process may have been first
+            for step in _STEPS[version:]:
+                for statement in _statements(step):
                     connection.execute(statement)
-                connection.execute(f"PRAGMA application_id={_APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            connection.execute(f"PRAGMA application_id={_APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
             commit(connection)
         except BaseException:
             with suppress(sqlite3.Error):

@@ -13,7 +13,7 @@ from blobkit_local.index import Index
 from blobkit_local.indexed import IndexedEngine, Manners
 from blobkit_local.notify import Listeners, Webhook
 
-__all__ = ["MemoryEngine", "forget"]
+__all__ = ["MemoryEngine", "forget", "index_of"]
 
 
 class MemoryEngine(IndexedEngine):
@@ -65,6 +65,11 @@ class _Shared:
         self.buffers = Buffers()
         self.listeners = Listeners()
         self.secret = secrets.token_bytes(32)
+
+
+def index_of(name: str) -> Index:
+    """The index of the store of that name."""
+    return _shared(name).index
 
 
 _named: dict[str, _Shared] = {}

@@ -31,7 +31,7 @@ __all__ = ["MAX_ATTEMPTS", "MAX_WAITING", "Listener", "Listeners", "Notifier", "
 Listener = Callable[["BlobEvent"], None]
 
 MAX_WAITING: Final = 100_000
-"""So many events wait for a webhook at most; further ones are refused, which the log says."""
+"""So many events wait for a webhook, or for one consumer, at most; further ones are refused, which the log says."""
 MAX_ATTEMPTS: Final = 24
 """After so many deliveries in vain, about 18 hours, an event is given up, which the log says."""
 _LEASE: Final = 60.0
@@ -115,7 +115,13 @@ class Notifier:
         return stop
 
     def record(self, rows: Rows, change: Change) -> None:
-        """Inside the transaction that makes the change: put it into the outbox."""
+        """Inside the transaction that makes the change: put it into the outbox, and into the queue of every consumer."""
+        consumers = rows.queue.consumers()
+        if consumers:
+            body = to_cloudevent(change)
+            for consumer in consumers:
+                if not rows.queue.add(consumer, body, time.time(), MAX_WAITING):
+                    _log.error("the queue of %r is full: event %s is not in it", consumer, change.event_id)
         if self._webhook is None:
             return
         if rows.count_events() >= MAX_WAITING:

@@ -15,6 +15,7 @@ from typing import Final
 from blobkit.backend import HeldChunk, SessionState
 from blobkit.blobs import BlobInfo, Checksum
 from blobkit_local.engine import Attributes, ExpiryRule
+from blobkit_local.queued import QueueRows
 
 __all__ = ["BlobRow", "ChunkRow", "Piece", "Rows", "SessionRow", "after_prefix", "from_micros", "micros"]
 
@@ -61,12 +62,17 @@ class ChunkRow:
 
 
 class Rows:
-    """Queries and changes, on one connection, inside one transaction."""
+    """Queries and changes, on one connection, inside one transaction.
 
-    __slots__ = ("_execute",)
+    Attributes:
+        queue: Those of the event queue.
+    """
+
+    __slots__ = ("_execute", "queue")
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._execute = connection.execute
+        self.queue: Final = QueueRows(connection)
 
     # --- objects ---
 

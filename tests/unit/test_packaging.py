@@ -21,7 +21,8 @@ EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 PACKAGES = sorted(path.name for path in (ROOT / "src").iterdir() if path.name.startswith("blobkit"))
 PLUGINS = [name for name in PACKAGES if name != "blobkit"]
 FEATURES = {
-    "local", "aws", "gcs", "azure", "tracking", "postgresql", "quarantine", "web", "cli", "transfer", "testing", "otel",
+    "local", "aws", "gcs", "azure", "events", "tracking", "postgresql", "quarantine", "web", "cli", "transfer",
+    "testing", "otel",
 }  # fmt: skip
 
 
@@ -40,6 +41,10 @@ def test_the_store_entry_points_equal_the_bundled_table() -> None:
 
 def test_the_cdn_entry_points_equal_the_bundled_table() -> None:
     assert PROJECT["entry-points"]["blobkit.cdns"] == bundled.CDNS
+
+
+def test_the_source_entry_points_equal_the_bundled_table() -> None:
+    assert PROJECT["entry-points"]["blobkit.sources"] == bundled.SOURCES
 
 
 def test_every_entry_point_group_is_one_that_blobkit_reads() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from blobkit.events.asgi import WebhookApp
 from blobkit.events.auth import AllOf, AnyOf, Authenticator, Proof, Request, SharedSecret
 from blobkit.events.controls import (
     AccountSummary,
@@ -15,10 +16,13 @@ from blobkit.events.controls import (
     UnsubscribeConfirmation,
     WebhookOptions,
 )
+from blobkit.events.deadletters import DeadLetter, DeadLetters, DirectoryDeadLetters, MemoryDeadLetters
+from blobkit.events.functions import BatchResponse, handle_batch
 from blobkit.events.keeping import StoreEvent, StoreEvents
 from blobkit.events.model import BlobEvent, EventKind, OrderToken, TransportInfo
 from blobkit.events.order import Order, compare
 from blobkit.events.parse import ParsedEvents, parse_events
+from blobkit.events.sources import Delivery, Source, open_events
 from blobkit.events.webhook import Response, Webhook
 
 __all__ = [
@@ -26,10 +30,16 @@ __all__ = [
     "AllOf",
     "AnyOf",
     "Authenticator",
+    "BatchResponse",
     "BlobEvent",
     "Control",
+    "DeadLetter",
+    "DeadLetters",
+    "Delivery",
+    "DirectoryDeadLetters",
     "EventGridValidation",
     "EventKind",
+    "MemoryDeadLetters",
     "NotAnEvent",
     "Order",
     "OrderToken",
@@ -39,6 +49,7 @@ __all__ = [
     "Request",
     "Response",
     "SharedSecret",
+    "Source",
     "StoreEvent",
     "StoreEvents",
     "SubscriptionConfirmation",
@@ -47,7 +58,10 @@ __all__ = [
     "TransportInfo",
     "UnsubscribeConfirmation",
     "Webhook",
+    "WebhookApp",
     "WebhookOptions",
     "compare",
+    "handle_batch",
+    "open_events",
     "parse_events",
 ]

@@ -45,7 +45,7 @@ def compare(a: BlobEvent, b: BlobEvent) -> Order:
     if a.account is not None and b.account is not None and a.account != b.account:
         return Order.UNKNOWN
     if a.version == b.version and a.change == b.change:
-        return Order.SAME
+        return Order.SAME if _told(a) else Order.UNKNOWN
     if a.provider == "gcs":
         return _compare_generations(a, b)
     if a.kind not in _ORDERED or b.kind not in _ORDERED:
@@ -58,6 +58,11 @@ def compare(a: BlobEvent, b: BlobEvent) -> Order:
     if earlier.kind is EventKind.EXPIRED and a.family == "s3":
         return Order.UNKNOWN  # the midnight of its rule: looking older does not make it stale
     return Order.BEFORE if earlier is a else Order.AFTER
+
+
+def _told(event: BlobEvent) -> bool:
+    """Whether it says anything that tells it from another change of the same kind."""
+    return any(value is not None for value in (event.version, event.order, event.time, event.event_id))
 
 
 def _compare_generations(a: BlobEvent, b: BlobEvent) -> Order:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import Final, Generic, TypeVar, overload
 
@@ -12,7 +12,7 @@ from blobkit.events import bundled
 from blobkit.events.controls import Control, NotAnEvent, RecordError
 from blobkit.events.dialect import Dialect, Document, Item
 from blobkit.events.model import BlobEvent
-from blobkit.events.shells import MAX_BYTES, Headers, unwrap
+from blobkit.events.shells import MAX_BYTES, NO_HEAD, Headers, decoded, is_native, unwrap, unwrap_value
 
 __all__ = ["Parsed", "ParsedEvents", "parse_events"]
 
@@ -43,6 +43,11 @@ class Parsed(Sequence[T_co], Generic[T_co]):
         self.controls: Final = tuple(controls)
         self.errors: Final = tuple(errors)
         self.foreign: Final = tuple(foreign)
+
+    @property
+    def anything(self) -> bool:
+        """Whether there are events, or anything beside them."""
+        return bool(self._items or self.controls or self.errors or self.foreign)
 
     @overload
     def __getitem__(self, index: int) -> T_co: ...
@@ -94,16 +99,30 @@ def parse_events(
     Raises:
         MalformedEvent: The body as a whole cannot be read.
     """
+    if headers is None and (type(body) is str or type(body) is bytes):
+        body = decoded(body, max_bytes)
+        if type(body) is dict and is_native(body):  # most of what comes, by the shortest way
+            return _sorted(_read(Document("json", NO_HEAD, body, None, frozenset(raw_keys))))
+        return _sorted(_items(unwrap_value(body, max_bytes=max_bytes, raw_keys=raw_keys)))
+    return _sorted(_items(unwrap(body, headers, max_bytes=max_bytes, raw_keys=raw_keys)))
+
+
+def _items(found: Iterable[Document | Item]) -> Iterator[Item]:
+    for item in found:
+        if isinstance(item, Document):
+            yield from _read(item)
+        else:
+            yield item
+
+
+def _sorted(found: Iterable[Item]) -> ParsedEvents:
+    """The events, and what is beside them."""
     events: list[BlobEvent] = []
     beside: list[Item] = []
-    for item in unwrap(body, headers, max_bytes=max_bytes, raw_keys=raw_keys):
-        if type(item) is Document:
-            for found in _read(item):
-                if type(found) is BlobEvent:
-                    events.append(found)
-                else:
-                    beside.append(found)
-        elif not isinstance(item, Document):
+    for item in found:
+        if type(item) is BlobEvent:
+            events.append(item)
+        else:
             beside.append(item)
     if not beside:
         return ParsedEvents(events)

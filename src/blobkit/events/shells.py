@@ -31,7 +31,17 @@ from blobkit.events.jsontext import loads
 from blobkit.events.model import TransportInfo
 from blobkit.redaction import Secret
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "Headers", "lower_names", "unwrap"]
+__all__ = [
+    "MAX_BYTES",
+    "MAX_DEPTH",
+    "NO_HEAD",
+    "Headers",
+    "decoded",
+    "is_native",
+    "lower_names",
+    "unwrap",
+    "unwrap_value",
+]
 
 MAX_DEPTH: Final = 4
 """So many shells may be nested. S3 through SNS and SQS to Lambda has two."""
@@ -42,7 +52,7 @@ MAX_BYTES: Final = 16 * 1024 * 1024
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 """HTTP headers in any case; of a repeated one the last counts."""
 
-_NO_HEAD: Final[Mapping[str, str]] = MappingProxyType({})
+NO_HEAD: Final[Mapping[str, str]] = MappingProxyType({})
 _CLOUDEVENT_SHELLS: Final = (
     "com.amazonaws.s3.",
     "google.cloud.pubsub.",
@@ -80,11 +90,36 @@ def unwrap(
     opening = _Opening(max_bytes, frozenset(raw_keys))
     if headers:
         opening.http(body, lower_names(headers))
-    elif isinstance(body, bytes | str):
-        opening.json_value(opening.decoded(body), None, 0)
     else:
         opening.anything(body)
     return opening.out
+
+
+def unwrap_value(value: object, *, max_bytes: int, raw_keys: Iterable[str]) -> list[Document | Item]:
+    """The same, of a body's JSON."""
+    opening = _Opening(max_bytes, frozenset(raw_keys))
+    opening.json_value(value, None, 0)
+    return opening.out
+
+
+def decoded(body: bytes | str, max_bytes: int) -> object:
+    """The JSON of an outermost body: as it is, or as base64 (Azure queues). Raises MalformedEvent."""
+    if len(body) > max_bytes:
+        raise MalformedEvent(f"the body is longer than {max_bytes} bytes")
+    try:
+        return loads(body)
+    except MalformedEvent:
+        plain = body if isinstance(body, str) else body.decode("ascii", "replace")
+        inner = decode_base64(plain)
+        if not inner:
+            raise
+        return loads(inner)
+
+
+def is_native(value: dict[str, object]) -> bool:
+    """Whether it is a notification of S3 itself: ``Records``, of which the first tells of S3."""
+    records = value.get("Records")
+    return type(records) is list and bool(records) and type(records[0]) is dict and "s3" in records[0]
 
 
 class _Opening:
@@ -104,7 +139,7 @@ class _Opening:
         if isinstance(body, bytearray | memoryview):
             body = bytes(body)
         if isinstance(body, bytes | str):
-            self.json_value(self.decoded(body), None, 0)
+            self.json_value(decoded(body, self.max_bytes), None, 0)
         elif isinstance(body, Mapping):
             self.json_value(body if isinstance(body, dict) else dict(body), None, 0)
         elif isinstance(body, list | tuple):
@@ -158,22 +193,9 @@ class _Opening:
 
     def text_or_value(self, content: object, transport: TransportInfo) -> None:
         if isinstance(content, bytes | str):
-            self.json_value(self.decoded(content), transport, 0)
+            self.json_value(decoded(content, self.max_bytes), transport, 0)
         else:
             self.json_value(dict(content) if isinstance(content, Mapping) else content, transport, 0)
-
-    def decoded(self, body: bytes | str) -> object:
-        """The JSON of the outermost body: as it is, or as base64 (Azure queues). Raises MalformedEvent."""
-        if len(body) > self.max_bytes:
-            raise MalformedEvent(f"the body is longer than {self.max_bytes} bytes")
-        try:
-            return loads(body)
-        except MalformedEvent:
-            plain = body if isinstance(body, str) else body.decode("ascii", "replace")
-            inner = decode_base64(plain)
-            if not inner:
-                raise
-            return loads(inner)
 
     def http(self, body: object, head: dict[str, str]) -> None:
         """A delivery with its HTTP headers: those of CloudEvents and Pub/Sub carry the event itself."""
@@ -286,7 +308,7 @@ class _Opening:
         self, value: dict[str, object], records: list[object], transport: TransportInfo | None, depth: int
     ) -> None:
         """``Records``: of S3 itself, or Lambda's around SQS and SNS messages."""
-        if records and isinstance(records[0], dict) and "s3" in records[0]:
+        if is_native(value):
             self.document(value, transport)
             return
         if not records:
@@ -301,7 +323,7 @@ class _Opening:
                 self.document({"Records": [record]}, transport)
 
     def document(self, value: dict[str, object], transport: TransportInfo | None) -> None:
-        self.out.append(Document("json", _NO_HEAD, value, transport, self.raw_keys))
+        self.out.append(Document("json", NO_HEAD, value, transport, self.raw_keys))
 
     def fault(self, message: str, raw: object, transport: TransportInfo | None) -> None:
         self.out.append(RecordError(message, raw=raw, transport=transport))
@@ -379,7 +401,7 @@ class _Opening:
                 return True
         if isinstance(data, bytes | str):
             data = _maybe_json(data)
-        attributes = {name: item if isinstance(item, str) else str(item) for name, item in lower.items()}
+        attributes = {name: str(item) for name, item in lower.items() if isinstance(item, str | int)}
         self.cloudevent(attributes, data, outer, depth)
         return True
 

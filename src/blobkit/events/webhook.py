@@ -70,7 +70,8 @@ class Webhook:
     ) -> None:
         self._authenticator = authenticator
         self._origins = frozenset(origins)
-        self._max_bytes, self._retry_after, self._raw_keys = max_bytes, retry_after, frozenset(raw_keys)
+        self.max_bytes: Final = max_bytes
+        self._retry_after, self._raw_keys = retry_after, frozenset(raw_keys)
 
     def handle(
         self, method: str, headers: Headers, query: str | bytes | Mapping[str, str], body: bytes
@@ -84,7 +85,7 @@ class Webhook:
         request = Request.of(method, headers, query, body)
         if request.method not in ("POST", "OPTIONS"):
             return Response(405, MappingProxyType({"Allow": "POST, OPTIONS"})), ParsedEvents()
-        if len(body) > self._max_bytes:
+        if len(body) > self.max_bytes:
             return Response(413), ParsedEvents()
         refusal = self._refusal(request)
         if refusal is not None:
@@ -92,7 +93,7 @@ class Webhook:
         if request.method == "OPTIONS":
             return self._handshake(request)
         try:
-            parsed = parse_events(body, request.headers, max_bytes=self._max_bytes, raw_keys=self._raw_keys)
+            parsed = parse_events(body, request.headers, max_bytes=self.max_bytes, raw_keys=self._raw_keys)
         except MalformedEvent as error:
             _log.warning("an event that cannot be read: %s", error)
             status = 400 if "aeg-event-type" in request.headers else 200
@@ -108,18 +109,22 @@ class Webhook:
         headers: Headers,
         query: str | bytes | Mapping[str, str],
         body: bytes,
-        store: Callable[[ParsedEvents], None],
+        store: Callable[[ParsedEvents], object],
     ) -> Response:
         """:meth:`handle`, then ``store`` with what was found; 503 when that raises, so that the sender keeps the event."""
         response, parsed = self.handle(method, headers, query, body)
-        if not (parsed or parsed.controls or parsed.errors or parsed.foreign):
+        if not parsed.anything:
             return response
         try:
             store(parsed)
         except Exception:
-            _log.exception("events could not be stored")
-            return self.unavailable()
+            return self.not_stored()
         return response
+
+    def not_stored(self) -> Response:
+        """503, in the handler of what storing raised, which is logged."""
+        _log.exception("events could not be stored")
+        return self.unavailable()
 
     def unavailable(self) -> Response:
         """503: send it again later."""

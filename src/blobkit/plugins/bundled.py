@@ -16,6 +16,15 @@ STORES: Final[dict[str, str]] = {
     "s3": "blobkit_aws.plugin:plugin",
 }
 
+SOURCES: Final[dict[str, str]] = {
+    "azqueue": "blobkit_azure.sources:plugin",
+    "local": "blobkit_local.sources:plugin",
+    "memory": "blobkit_local.sources:memory_plugin",
+    "pubsub": "blobkit_gcs.sources:plugin",
+    "sqs": "blobkit_aws.sources:plugin",
+}
+"""Queues of events, by scheme."""
+
 PROVIDERS: Final[dict[str, str]] = {
     "azure": "az",
     "gcs": "gs",

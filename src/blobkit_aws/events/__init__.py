@@ -38,7 +38,10 @@ class S3Dialect:
         body = document.body
         if document.shape != "json" or not isinstance(body, dict):
             return None
-        for parse in (records.parse, eventbridge.parse, r2.parse, records.test_event):
+        found = records.parse(document, body)
+        if found is not None:
+            return found
+        for parse in (eventbridge.parse, r2.parse, records.test_event):
             found = parse(document, body)
             if found is not None:
                 return found

@@ -40,5 +40,5 @@ def _details(event: BlobEvent) -> Details:
         size=number(item.get("size")),
         time=time(occurred),
         deletion=DELETIONS.get(event.native_type),
-        change=f"{event.native_type}\n{occurred}",
+        change=f"{event.native_type}\n{occurred or item.get('eTag')}",
     )

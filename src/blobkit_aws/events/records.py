@@ -7,7 +7,7 @@ The record's version is not checked: its major is 2 for ever, and unknown fields
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 from urllib.parse import unquote_plus
 
@@ -15,7 +15,7 @@ from blobkit.errors import MalformedEvent
 from blobkit.events.controls import RecordError, TestEvent
 from blobkit.events.dialect import Document, Item
 from blobkit.events.fields import mapping, name, number, text, time, unquoted
-from blobkit.events.model import BlobEvent, Details, EventKind
+from blobkit.events.model import BlobEvent, Details, EventKind, TransportInfo
 from blobkit_aws.events.kinds import DELETIONS, NATIVE, OPERATIONS, native_kind
 from blobkit_aws.events.sequencer import token
 
@@ -39,10 +39,11 @@ def parse(document: Document, body: Mapping[str, object]) -> Sequence[Item] | No
             return None
     elif not (records and isinstance(records[0], dict) and "s3" in records[0]):
         return None
+    raw_keys, transport = document.raw_keys, document.transport
     out: list[Item] = []
     for record in records:
         try:
-            out.append(_record(record, document))
+            out.append(_record(record, raw_keys, transport))
         except MalformedEvent as error:
             out.append(RecordError(error.message, raw=record, transport=document.transport, provider="s3"))
     return out
@@ -71,25 +72,31 @@ def decode_key(wire: str) -> str:
         raise MalformedEvent("the key is not UTF-8") from error
 
 
-def _record(record: object, document: Document) -> BlobEvent:
+def _record(record: object, raw_keys: Collection[str], transport: TransportInfo | None) -> BlobEvent:
+    """This runs for every record of every queue, so what is nearly always true is asked first, and in place."""
     try:
         s3 = record["s3"]  # type: ignore[index]  # a TypeError is a malformed record like any other
         bucket, key, native = s3["bucket"]["name"], s3["object"]["key"], record["eventName"]  # type: ignore[index]
     except (KeyError, TypeError) as error:
         raise MalformedEvent("not an S3 record: it lacks s3, its bucket, its key or eventName") from error
     assert isinstance(record, dict)
-    bucket, key, native = name(bucket, "bucket"), name(key, "key"), name(native, "eventName")
+    if not (type(bucket) is type(key) is type(native) is str and bucket.isascii() and key.isascii()) or not (
+        bucket and key and native.isascii() and native
+    ):
+        bucket, key, native = name(bucket, "bucket"), name(key, "key"), name(native, "eventName")
     source = record.get("eventSource")
-    provider = _PROVIDERS.get(source, "s3") if isinstance(source, str) else "s3"
-    if provider not in _RAW and provider not in document.raw_keys:
+    provider = "aws" if source == "aws:s3" else _PROVIDERS.get(source, "s3") if isinstance(source, str) else "s3"
+    if ("+" in key or "%" in key) and provider not in _RAW and provider not in raw_keys:
         key = decode_key(key)
         if not key.isascii():
             name(key, "key")
-    native = native.removeprefix("s3:")
-    kind = NATIVE.get(native) or native_kind(native)
+    kind = NATIVE.get(native)
+    if kind is None:
+        native = native.removeprefix("s3:")
+        kind = NATIVE.get(native) or native_kind(native)
     if kind is EventKind.DELETED and provider == "minio" and _by_rule(record):
         kind = EventKind.EXPIRED
-    return BlobEvent.lazily(kind, provider, bucket, key, native, record, _details, document.transport)
+    return BlobEvent.lazily(kind, provider, bucket, key, native, record, _details, transport)
 
 
 def _by_rule(record: Mapping[str, object]) -> bool:
@@ -114,6 +121,8 @@ def _details(event: BlobEvent) -> Details:
     restored = mapping(mapping(record.get("glacierEventData")).get("restoreEventData"))
     # Beside created and deleted, the sequencer may be that of the object's own PUT: only the time tells two such changes apart.
     mark = (order.value if order else sequencer) if sequencer and kind in _ORDERED else f"{sequencer} {occurred}"
+    if sequencer is None and occurred is None:  # a trimmed record: what is left of it has to do
+        mark = f"{item.get('eTag')} {item.get('size')}"
     return Details(
         operation=OPERATIONS.get(event.native_type),
         version=version,

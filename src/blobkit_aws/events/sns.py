@@ -18,9 +18,10 @@ from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
-from blobkit.errors import InvalidArgument, MalformedEvent, UntrustedEvent
+from blobkit.errors import InvalidArgument, MalformedEvent, TransientError, Unavailable, UntrustedEvent
 from blobkit.events.auth import Clock, Proof, Request
 from blobkit.events.controls import SubscriptionConfirmation
 from blobkit.events.fetching import Fetch, https_fetch
@@ -37,8 +38,11 @@ _SUFFIX: Final = {
     "aws": "amazonaws.com",
     "aws-us-gov": "amazonaws.com",
     "aws-cn": "amazonaws.com.cn",
+    "aws-eusc": "amazonaws.eu",
     "aws-iso": "c2s.ic.gov",
     "aws-iso-b": "sc2s.sgov.gov",
+    "aws-iso-e": "cloud.adc-e.uk",
+    "aws-iso-f": "csp.hci.ic.gov",
 }
 _NOTIFICATION: Final = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
 _CONFIRMATION: Final = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
@@ -49,6 +53,7 @@ _SIGNED: Final = {
 }
 _MAX_CERTIFICATE: Final = 16 * 1024
 _KEPT: Final = 32
+_PAUSE: Final = 1.0
 
 
 def _now() -> datetime:
@@ -63,7 +68,7 @@ class SnsVerifier:
         min_version: 2 refuses SHA-1 signatures; set the topic's attribute ``SignatureVersion`` to 2 first.
         max_age: How far a message's timestamp may be from now. SNS retries for up to an hour by default; remember the
             ``dedupe_key`` of events against replays within it.
-        fetch: How to get a certificate.
+        fetch: How to get a certificate. One at a time; after a failure none for a second, whoever asks.
         clock: The time, aware.
 
     Raises:
@@ -88,6 +93,8 @@ class SnsVerifier:
         self._fetch: Fetch = fetch or partial(https_fetch, max_bytes=_MAX_CERTIFICATE)
         self._certificates: OrderedDict[str, Certificate] = OrderedDict()
         self._lock = threading.Lock()
+        self._fetching = threading.Lock()
+        self._failed: float | None = None
 
     def authenticate(self, request: Request) -> Proof:
         """An HTTP delivery. Raw deliveries are refused: they are not signed.
@@ -146,7 +153,7 @@ class SnsVerifier:
         with self._lock:
             certificate = self._certificates.get(url)
         if certificate is None:
-            certificate = _read(self._fetch(url))
+            certificate = self._fetched(url)
         now = self._clock()
         if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
             raise UntrustedEvent("the certificate is not valid now")
@@ -156,6 +163,26 @@ class SnsVerifier:
             while len(self._certificates) > _KEPT:
                 self._certificates.popitem(last=False)
         return certificate
+
+    def _fetched(self, url: str) -> Certificate:
+        """A certificate from the topic's region. What is there instead is an outage: SNS takes any 4xx as delivered."""
+        with self._fetching:
+            with self._lock:
+                known = self._certificates.get(url)
+            if known is not None:
+                return known
+            if self._failed is not None and monotonic() - self._failed < _PAUSE:
+                raise Unavailable("a certificate could not be fetched a moment ago")
+            try:
+                certificate = _read(self._fetch(url))
+            except (TransientError, UntrustedEvent, OSError) as error:
+                self._failed = monotonic()
+                if isinstance(error, TransientError):
+                    raise
+                raise Unavailable("the address of the certificate gave none") from error
+            with self._lock:
+                self._certificates[url] = certificate
+            return certificate
 
 
 def string_to_sign(message: Mapping[str, object]) -> bytes:

@@ -170,7 +170,7 @@ def _details(event: BlobEvent) -> Details:
         ),
         content_type=text(payload.get("contentType")),
         time=time(occurred),
-        deletion=_deletion(event.kind, notification, payload),
+        deletion=_deletion(event, notification, payload),
         superseded_by=_digits(head.get("overwrittenByGeneration")),
         previous=_digits(head.get("overwroteGeneration")),
         tier=text(payload.get("storageClass")),
@@ -180,13 +180,13 @@ def _details(event: BlobEvent) -> Details:
     )
 
 
-def _deletion(kind: EventKind, notification: str, payload: Mapping[str, object]) -> Deletion | None:
-    if kind not in (EventKind.DELETED, EventKind.SUPERSEDED):
+def _deletion(event: BlobEvent, notification: str, payload: Mapping[str, object]) -> Deletion | None:
+    if event.kind not in (EventKind.DELETED, EventKind.SUPERSEDED):
         return None
     if notification == "OBJECT_ARCHIVE":
         return "archived"
-    if not payload:
-        return "unknown"
+    if not payload or notification != event.native_type:
+        return "unknown"  # only notifications say that a deletion is half of an overwrite
     # What is deleted after it was archived carries the time of that; what was live does not.
     return "version" if "timeDeleted" in payload else "permanent"
 

@@ -60,7 +60,9 @@ rgw_data = $WORK/rgw
 rgw_frontends = beast endpoint=127.0.0.1:$gateway
 rgw_dns_name = localhost
 rgw_thread_pool_size = 32
-rgw_enable_apis = s3, sts, iam, admin
+rgw_enable_apis = s3, sts, iam, admin, notifications
+# It takes the password of a topic only over TLS, or what a proxy says was TLS.
+rgw_trust_forwarded_https = true
 rgw_s3_auth_use_sts = true
 rgw_sts_key = abcdefghijklmnop
 rgw_multipart_min_part_size = 5242880
@@ -104,6 +106,8 @@ run "history and (version or complete or delete or absent)"  # what versions cha
 
 # trouble between clients and the gateway
 .venv/bin/python -m pytest -q tests/faults/test_transfers.py -k "[ceph]"
+# what it pushes over HTTP when objects change
+.venv/bin/python -m pytest -q tests/conformance/test_events_rgw.py
 
 # the main job, on a store that is not ours
 export AWS_ACCESS_KEY_ID=testkey AWS_SECRET_ACCESS_KEY=testsecret

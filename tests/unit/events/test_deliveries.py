@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -276,24 +274,3 @@ def test_no_delivery_raises_anything_but_the_typed_errors(kind: str, data: st.Da
             assert event.dedupe_key
     except BlobkitError:
         pass
-
-
-# --- what the providers document, where the collection is at hand ---
-
-SAMPLES = Path(os.environ.get("BLOBKIT_EVENT_SAMPLES", ""))
-
-
-@pytest.mark.skipif(not SAMPLES.name, reason="no collection of documented events: BLOBKIT_EVENT_SAMPLES names one")
-def test_every_documented_event_is_read_as_expected() -> None:
-    for name, expected in json.loads((SAMPLES / "golden.json").read_text()).items():
-        data = json.loads((SAMPLES / name).read_text())
-        if isinstance(data, dict) and {"headers", "body"} <= set(data):
-            body = data["body"]
-            parsed = parse_events(body if isinstance(body, str) else json.dumps(body), data["headers"])
-        elif isinstance(data, dict) and "data_decoded" in data:
-            parsed = parse_events({"message": data["message"]})
-        else:
-            parsed = parse_events(data)
-        found = [(e.kind.value, e.bucket, e.key, e.version, e.etag, e.size) for e in parsed]
-        names = ("kind", "bucket", "key", "version", "etag", "size")
-        assert found == [tuple(row.get(n) for n in names) for row in expected if row.get("bucket") is not None], name

@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 
 from blobkit.errors import BlobkitError, InvalidArgument, Unavailable, UntrustedEvent
-from blobkit.events import ParsedEvents, Request, SharedSecret, Webhook
-from blobkit_aws.events import SnsVerifier
+from blobkit.events import ParsedEvents, Request, SharedSecret, SubscriptionConfirmation, Webhook, parse_events
+from blobkit_aws.events import SnsVerifier, ceph_push, confirm_subscription, eventbridge_destination, minio_webhook
 from blobkit_aws.events.sns import string_to_sign
-from blobkit_azure.events.eventgrid import EventGridVerifier
+from blobkit_azure.events.eventgrid import EVENT_GRID_APP, EVENT_GRID_ROLE, EntraVerifier, EventGridVerifier
 from blobkit_gcs.events.push import PushVerifier
 from blobkit_local.changes import SIGNATURE_HEADER, signature
 from blobkit_local.events import WebhookVerifier
@@ -125,6 +125,39 @@ def test_foreign_stale_and_future_messages_are_refused_before_anything_is_fetche
     assert fetch.urls == []
 
 
+@pytest.mark.parametrize("answer", [Unavailable("down"), UntrustedEvent("404"), b"<html>sign in</html>", b"x" * 20_000])
+def test_a_certificate_that_cannot_be_had_is_an_outage_and_is_not_asked_for_at_once_again(
+    answer: bytes | BlobkitError,
+) -> None:
+    fetch = Fetched(answer)
+    verifier = sns_verifier(fetch)
+    for _ in range(3):
+        with pytest.raises(Unavailable):  # a 4xx would tell SNS that the message was delivered
+            verifier.verify(signed_sns())
+    assert fetch.urls == [CERTIFICATE]
+
+
+def test_a_certificate_that_is_not_valid_any_more_is_not_believed() -> None:
+    late = NOW + timedelta(days=2)
+    message = signed_sns(Timestamp=late.strftime("%Y-%m-%dT%H:%M:%S.000Z"))
+    with pytest.raises(UntrustedEvent):
+        sns_verifier(Fetched(certificate()), now=late).verify(message)
+
+
+def test_a_signature_of_another_key_and_a_raw_delivery_are_not_believed() -> None:
+    stranger = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    message = signed_sns()
+    forged = base64.b64encode(stranger.sign(string_to_sign(message), padding.PKCS1v15(), hashes.SHA256())).decode()
+    verifier = sns_verifier(Fetched(certificate()))
+    with pytest.raises(UntrustedEvent):
+        verifier.verify({**message, "Signature": forged})
+    body = json.dumps(message).encode()
+    for headers in ({"x-amz-sns-rawdelivery": "true"}, {"x-amz-sns-topic-arn": samples.SNS_TOPIC + "x"}):
+        with pytest.raises(UntrustedEvent):
+            verifier.authenticate(Request.of("POST", headers, "", body))
+    assert verifier.authenticate(Request.of("POST", {"x-amz-sns-topic-arn": samples.SNS_TOPIC}, "", body)).by == "sns"
+
+
 def test_version_one_can_be_refused() -> None:
     with pytest.raises(UntrustedEvent):
         sns_verifier(Fetched(certificate()), min_version=2).verify(signed_sns("1"))
@@ -213,6 +246,101 @@ def test_a_changed_token_an_absent_one_and_another_subscription_are_refused() ->
     ):
         with pytest.raises(UntrustedEvent):
             verifier.authenticate(request)
+
+
+TENANT = "11111111-2222-3333-4444-555555555555"
+
+
+def entra_token(header: dict[str, Any] | None = None, *, without: tuple[str, ...] = (), **changed: object) -> str:
+    """A token as Entra signs it for Event Grid."""
+    claims = {
+        "iss": f"https://login.microsoftonline.com/{TENANT}/v2.0",
+        "aud": "api://events",
+        "azp": EVENT_GRID_APP,
+        "roles": [EVENT_GRID_ROLE],
+        "email": None,
+        "email_verified": None,
+    }
+    return token(header, **{name: value for name, value in {**claims, **changed}.items() if name not in without})
+
+
+def entra(fetch: Callable[[str], bytes]) -> EntraVerifier:
+    """A verifier of one tenant."""
+    return EntraVerifier(TENANT, audience="api://events", fetch=fetch, now=NOW.timestamp)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_entras_token_is_believed(version: int) -> None:
+    fetch = Fetched(jwks())
+    of_one: dict[str, Any] = {"iss": f"https://sts.windows.net/{TENANT}/", "appid": EVENT_GRID_APP.upper()}
+    given = entra_token(**of_one, without=("azp",)) if version == 1 else entra_token()
+    request = Request.of("POST", {"Authorization": f"Bearer {given}"}, "", b"")
+    assert entra(fetch).authenticate(request).who == EVENT_GRID_APP
+    assert fetch.urls == [f"https://login.microsoftonline.com/{TENANT}/discovery/v2.0/keys"]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"header": {"alg": "none"}},
+        {"header": {"alg": "HS256"}},
+        {"header": {"kid": "other"}},
+        {"iss": "https://login.microsoftonline.com/99999999-2222-3333-4444-555555555555/v2.0"},
+        {"aud": "api://other"},
+        {"azp": "00000000-0000-0000-0000-000000000000"},
+        {"roles": ["Other"]},
+        {"roles": None},
+        {"exp": NOW.timestamp() - 3600},
+        {"nbf": NOW.timestamp() + 3600},
+    ],
+    ids=str,
+)
+def test_entras_token_that_is_wrong_in_one_thing_is_refused(bad: dict[str, Any]) -> None:
+    request = Request.of("POST", {"Authorization": f"Bearer {entra_token(**bad)}"}, "", b"")
+    with pytest.raises(UntrustedEvent):
+        entra(Fetched(jwks())).authenticate(request)
+
+
+def test_a_tenant_is_one_tenant() -> None:
+    with pytest.raises(InvalidArgument):
+        EntraVerifier("common", audience="api://events")
+
+
+def test_the_senders_of_the_s3_family_repeat_their_secret() -> None:
+    def request(value: str) -> Request:
+        return Request.of("POST", {"Authorization": value}, "", b"")
+
+    basic = "Basic " + base64.b64encode(b"ceph:p\xc3\xa9").decode()
+    for verifier, good, bad in (
+        (minio_webhook("t0ken"), "Bearer t0ken", "Bearer other"),
+        (minio_webhook("ApiKey t0ken"), "ApiKey t0ken", "Bearer t0ken"),
+        (ceph_push("ceph", "old", "p\u00e9"), basic, basic[:-1]),
+        (eventbridge_destination("authorization", "key"), "key", "Key"),
+    ):
+        assert verifier.authenticate(request(good)).by == "secret"
+        with pytest.raises(UntrustedEvent):
+            verifier.authenticate(request(bad))
+
+
+def test_a_subscription_is_confirmed_through_the_api_and_only_of_a_topic_of_yours() -> None:
+    asked: list[tuple[str, str]] = []
+
+    class Client:
+        def confirm_subscription(self, *, TopicArn: str, Token: str) -> None:  # noqa: N803 - boto3's names
+            asked.append((TopicArn, Token))
+
+    body = {
+        **samples.sns("x"),
+        "Type": "SubscriptionConfirmation",
+        "Token": "t0ken",
+        "SubscribeURL": "https://evil.test",
+    }
+    (control,) = parse_events(body).controls
+    assert isinstance(control, SubscriptionConfirmation)
+    confirm_subscription(control, Client(), [samples.SNS_TOPIC])
+    with pytest.raises(UntrustedEvent):
+        confirm_subscription(control, Client(), ["arn:aws:sns:eu-west-1:123456789012:other"])
+    assert asked == [(samples.SNS_TOPIC, "t0ken")]
 
 
 SECRET = SharedSecret.header("x-events", "old", "new")
