@@ -222,7 +222,7 @@ class _Round:
                 told = [ASK] * len(keys)
                 if name in self._listings:
                     self._listings[name].close()
-            found += zip(members, told, strict=True)
+            found.extend(zip(members, told, strict=True))
         return found
 
     def _judged(self, upload: Upload, seen: Seen) -> Change | Exception | None:
