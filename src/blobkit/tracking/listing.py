@@ -26,7 +26,7 @@ WORTH: Final = 12
 _FIRST_SKIP: Final = 64
 _LONGEST_SKIP: Final = 16 * PAGE
 
-ASK: Final = "ask"
+ASK: Final[Literal["ask"]] = "ask"
 Seen = BlobInfo | None | Literal["ask"]
 """What a listing says of a key: an object, nothing there, or that it was not asked and somebody has to look."""
 

@@ -212,6 +212,7 @@ class _Round:
         for name, members in by_store.items():
             members.sort(key=lambda upload: _place(upload)[1].encode())
             keys = [_place(upload)[1] for upload in members]
+            told: list[Seen]
             try:
                 if name not in self._listings:
                     self._listings[name] = Listing(self._owner.places.store(name))
