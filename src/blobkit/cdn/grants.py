@@ -15,6 +15,9 @@ __all__ = ["PrefixGrant", "Scope"]
 
 # Below a prefix almost every path passes this one match, and a look for dot segments.
 _PLAIN: Final = re.compile(r"(?![/.])[A-Za-z0-9\-._~!$&'(),;=@/+]*\Z").match
+# A link for each segment of a playlist: made without the frame of a constructor, a million a second.
+_new: Final = SignedUrl.__new__
+_set_value: Final = Secret.__dict__["_value"].__set__
 
 
 class Scope:
@@ -139,7 +142,9 @@ class PrefixGrant:
             InvalidArgument: It is not covered, or no client would send it as it is written.
         """
         if self._plain and _PLAIN(path) and "/." not in path:
-            return SignedUrl(f"{self._head}{path}{self._tail}")
+            link = _new(SignedUrl)
+            _set_value(link, f"{self._head}{path}{self._tail}")
+            return link
         return SignedUrl(self._slow(path))
 
     def covers(self, url: str) -> bool:
