@@ -94,7 +94,7 @@ def copy(
     own = {name: value for name, value in own.items() if name != "Tagging"}  # the source's tags are kept
     try:
         if was.size <= single:
-            kept = {"StorageClass": head["StorageClass"]} if head.get("StorageClass") else {}
+            kept: dict[str, Any] = {"StorageClass": head["StorageClass"]} if head.get("StorageClass") else {}
             answer: Mapping[str, Any] = client.copy_object(
                 Bucket=target.bucket,
                 Key=target.key,

@@ -1,7 +1,7 @@
 """botocore's own signers, asked to sign what we sign, at a time that we choose; and strategies for what there is to sign.
 
 Drawing an example costs more than signing it, so each is signed for every host, region or site: thousands of requests in
-seconds. ``BLOBKIT_EXAMPLES=20`` draws twenty times as many.
+seconds; see :mod:`tests.counts` for more of them.
 """
 
 from __future__ import annotations

@@ -61,7 +61,6 @@ def reply(server: StrictS3, seen: Seen) -> Reply | None:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 10
-    server: _Server
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name
         """Quiet."""
@@ -72,6 +71,7 @@ class _Handler(BaseHTTPRequestHandler):
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         headers = {name.lower(): value for name, value in self.headers.items()}
         operation = operation_of(self.command, parts.path, query, headers)
+        assert isinstance(self.server, _Server)
         done = reply(self.server.model, Seen(operation, self.command, parts.path, query, headers, body))
         if done is None:
             self.close_connection = True
