@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -83,13 +83,8 @@ def worker(
 
 
 def _sources(urls: Sequence[str], stack: ExitStack) -> list[EventSource]:
-    if not urls:
-        return []
-    try:
-        opening = importlib.import_module("blobkit.events.sources")
-    except ImportError as error:
-        raise ConfigError("this release opens no queues of events", hint="deliver them to a webhook") from error
-    open_events: Callable[[str], AbstractContextManager[EventSource]] = opening.open_events
+    from blobkit.events.sources import open_events
+
     return [stack.enter_context(open_events(url)) for url in urls]
 
 

@@ -101,3 +101,28 @@ def test_the_worker_stops_when_it_is_told_to(cli: Cli, records: tuple[str, str],
         _, said = process.communicate(timeout=60)
     assert (process.returncode, kinds) == (0, ["available", "expired"])
     assert "stopped" in said
+
+
+def test_the_worker_hears_the_events_of_a_queue(cli: Cli, url: str, tmp_path: Path, records: tuple[str, str]) -> None:
+    database = f"sqlite:///{tmp_path}/uploads.db"
+    path = url.partition("?")[0]
+    command = [
+        str(Path(sys.executable).with_name("blobkit")), "worker", "--print", "--every", "1h",
+        "--events", f"{path}?consumer=worker",
+    ]  # fmt: skip
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stderr is not None
+        assert process.stdout is not None
+        assert "working" in process.stderr.readline()  # its queue is known from now on
+        with (
+            blobkit.open_store(url) as store,
+            Tracker(database, stores={"media": store}) as tracker,
+        ):
+            upload, _ = tracker.begin(store="media", owner="u3", size=5)
+            store.write(upload.key, b"hello")
+        told = [json.loads(process.stdout.readline()) for _ in range(3)]
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert (str(upload.id), "available") in {(line["upload"], line["kind"]) for line in told}
