@@ -117,6 +117,8 @@ def _items(found: Iterable[Document | Item]) -> Iterator[Item]:
 
 def _sorted(found: Iterable[Item]) -> ParsedEvents:
     """The events, and what is beside them."""
+    if type(found) is list and len(found) == 1 and type(only := found[0]) is BlobEvent:
+        return ParsedEvents((only,))
     events: list[BlobEvent] = []
     beside: list[Item] = []
     for item in found:

@@ -63,9 +63,9 @@ def told(event: BlobEvent, row: Mapping[str, Any]) -> dict[str, object]:
 
 def expected(row: Mapping[str, Any], names: Iterator[str] | Mapping[str, object]) -> dict[str, object]:
     """The row in the same terms."""
-    wanted = {name: row.get(name) for name in names}
-    if isinstance(wanted["time"], str):
-        time = datetime.fromisoformat(wanted["time"])
+    wanted: dict[str, object] = {name: row.get(name) for name in names}
+    if isinstance(written := wanted["time"], str):
+        time = datetime.fromisoformat(written)
         wanted["time"] = time.replace(tzinfo=UTC) if time.tzinfo is None else time
     return wanted
 
