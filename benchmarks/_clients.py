@@ -14,7 +14,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from botocore.config import Config
 
 MIB = 1024 * 1024
 PART, AT_ONCE = 16 * MIB, 4
@@ -41,31 +44,64 @@ def blobkit_client(way: str, given: dict[str, str]) -> Task:
     return run
 
 
-def boto3_client(way: str, given: dict[str, str], engine: str = "classic") -> Task:
-    """boto3 with s3transfer, or with the common runtime (CRT). No checksums beyond what S3 requires.
+def boto3_client(way: str, given: dict[str, str], *, ask: bool = False) -> Task:
+    """boto3 with s3transfer. No checksums beyond what S3 requires.
 
-    The CRT takes ``host:port`` for a name, so it reaches only servers at port 80 or 443: elsewhere it is not measured.
+    Args:
+        ask: After an upload, ask for what was made, as blobkit's completion does: its size, its date, whose it is.
     """
     import boto3
     from boto3.s3.transfer import TransferConfig
+
+    client: Any = boto3.client("s3", endpoint_url=given["endpoint"], region_name="us-east-1", config=_plain())
+    transfer = TransferConfig(multipart_chunksize=PART, multipart_threshold=PART, max_concurrency=AT_ONCE)
+
+    def run() -> None:
+        if way == "download":
+            client.download_file(given["bucket"], given["key"], given["file"], Config=transfer)
+            return
+        client.upload_file(given["file"], given["bucket"], given["key"], Config=transfer)
+        if ask:
+            client.head_object(Bucket=given["bucket"], Key=given["key"])
+
+    return run
+
+
+def _plain() -> Config:
     from botocore.config import Config
 
-    config = Config(
+    return Config(
         s3={"addressing_style": "path"},
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    client: Any = boto3.client("s3", endpoint_url=given["endpoint"], region_name="us-east-1", config=config)
-    transfer = TransferConfig(
-        multipart_chunksize=PART, multipart_threshold=PART, max_concurrency=AT_ONCE, preferred_transfer_client=engine
+
+
+def crt_client(way: str, given: dict[str, str]) -> Task:
+    """s3transfer with the common runtime (CRT), in C; it chooses its own concurrency.
+
+    Not through boto3, whose CRT transfers go to AWS alone: it gives them no endpoint, and always TLS (boto3/crt.py).
+    """
+    from botocore.session import Session
+    from s3transfer.crt import (
+        BotocoreCRTCredentialsWrapper,
+        BotocoreCRTRequestSerializer,
+        CRTTransferManager,
+        create_s3_crt_client,
     )
+
+    session: Any = Session()
+    keys = BotocoreCRTCredentialsWrapper(session.get_credentials()).to_crt_credentials_provider()
+    client = create_s3_crt_client("us-east-1", keys, part_size=PART, use_ssl=False)
+    told = {"endpoint_url": given["endpoint"], "region_name": "us-east-1", "config": _plain()}
+    manager: Any = CRTTransferManager(client, BotocoreCRTRequestSerializer(session, told))
     if way == "upload":
-        return lambda: client.upload_file(given["file"], given["bucket"], given["key"], Config=transfer)
-    return lambda: client.download_file(given["bucket"], given["key"], given["file"], Config=transfer)
+        return lambda: manager.upload(given["file"], given["bucket"], given["key"]).result()
+    return lambda: manager.download(given["bucket"], given["key"], given["file"]).result()
 
 
-def obstore_client(way: str, given: dict[str, str]) -> Task:
-    """obstore: object_store, in Rust."""
+def obstore_client(way: str, given: dict[str, str], *, ask: bool = False) -> Task:
+    """obstore: object_store, in Rust. ``ask``: as of boto3."""
     import obstore
     from obstore.store import S3Store
 
@@ -80,6 +116,8 @@ def obstore_client(way: str, given: dict[str, str]) -> Task:
     def run() -> None:
         if way == "upload":
             obstore.put(store, given["key"], Path(given["file"]), chunk_size=PART, max_concurrency=AT_ONCE)
+            if ask:
+                obstore.head(store, given["key"])
             return
         with Path(given["file"]).open("wb") as out:  # it has no ranges in parallel to a file: its own way, a stream
             out.writelines(obstore.get(store, given["key"]).stream(min_chunk_size=MIB))
@@ -149,8 +187,10 @@ def azure_client(way: str, given: dict[str, str]) -> Task:
 CLIENTS: dict[str, Callable[[str, dict[str, str]], Task]] = {
     "blobkit": blobkit_client,
     "boto3": boto3_client,
-    "boto3 + CRT": lambda way, given: boto3_client(way, given, "crt"),
+    "boto3, then HEAD": lambda way, given: boto3_client(way, given, ask=True),
+    "s3transfer + CRT": crt_client,
     "obstore": obstore_client,
+    "obstore, then HEAD": lambda way, given: obstore_client(way, given, ask=True),
     "rclone": rclone_client,
     "transfer_manager": gcs_client,
     "azure-storage-blob": azure_client,

@@ -48,7 +48,7 @@ class Place:
     proxy: TroubleProxy
     chunk: int
     chunks: int
-    patience: float = 0.3
+    patience: float = 0.2
 
 
 def moves_bytes(method: str, target: str) -> bool:
@@ -88,7 +88,7 @@ def s3(folder: Path) -> Iterator[Place]:
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
         url = f"s3://media/?profile=custom&endpoint={server}&public_endpoint={proxy.endpoint}"
-        yield Place(opener(url), proxy, 5 * MIB, 3, patience=1.0)
+        yield Place(opener(url), proxy, 5 * MIB, 3, patience=0.5)
 
 
 @contextmanager
@@ -104,7 +104,7 @@ def ceph(folder: Path) -> Iterator[Place]:
         patch.setenv("AWS_SECRET_ACCESS_KEY", "testsecret")
         boto3.client("s3", endpoint_url=server, region_name="us-east-1").create_bucket(Bucket="transfers")
         url = f"s3://transfers/?profile=ceph&versioning=off&endpoint={server}&public_endpoint={proxy.endpoint}"
-        yield Place(opener(url), proxy, 5 * MIB, 3, patience=1.0)
+        yield Place(opener(url), proxy, 5 * MIB, 3, patience=0.5)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Seeded schedules of trouble in front of every backend: they end with the right bytes, or with a typed error and a state from
 which the same call goes on; never with a wrong object.
 
-``BLOBKIT_SCHEDULES=1000 pytest tests/faults/test_transfers.py`` runs that many on each backend instead of 40 in all.
+``BLOBKIT_SCHEDULES=1000 pytest tests/faults/test_transfers.py`` runs that many on each backend instead of a few.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from blobkit.transfer.completing import complete
 from .places import PLACES, Place
 
 ASKED = os.environ.get("BLOBKIT_SCHEDULES", "")
-USUAL = {"local": 40, "in-order": 20, "s3": 12, "ceph": 12, "gcs": 24, "gcs-parts": 8, "azure": 24}
+USUAL = {"local": 16, "in-order": 10, "s3": 6, "ceph": 12, "gcs": 10, "gcs-parts": 4, "azure": 8}
 BYTES = random.Random(1).randbytes(16 << 20)
 PATIENT = Patience(retries=3, base=0.0)
 
