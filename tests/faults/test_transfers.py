@@ -30,7 +30,7 @@ from blobkit.transfer.completing import complete
 from .places import PLACES, Place
 
 ASKED = os.environ.get("BLOBKIT_SCHEDULES", "")
-USUAL = {"local": 16, "in-order": 10, "s3": 6, "ceph": 12, "gcs": 10, "gcs-parts": 4, "azure": 8}
+USUAL = {"local": 12, "in-order": 8, "s3": 6, "ceph": 12, "gcs": 8, "gcs-parts": 4, "azure": 8}
 BYTES = random.Random(1).randbytes(16 << 20)
 PATIENT = Patience(retries=3, base=0.0)
 
