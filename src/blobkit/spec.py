@@ -23,7 +23,6 @@ TiB: Final = 1024 * GiB
 
 METADATA_LIMIT: Final = 2 * KiB  # S3's limit, the smallest of the three; it counts names and values
 _RESERVED: Final = len(UPLOAD_ID_KEY) + 32  # our own mark: its name and 32 hex digits
-_NAME: Final = re.compile(r"[a-z][a-z0-9_]*\Z")
 _TYPE: Final = re.compile(r"[!#$&^_.+\-A-Za-z0-9]+/[!#$&^_.+\-A-Za-z0-9]+(?:; ?[!-~]+(?: [!-~]+)*)?\Z")
 _MAX_SIZE: Final = 2**63 - 1
 _LONG: Final = 128  # characters; a longer text is matched anew each time rather than remembered
@@ -110,7 +109,7 @@ class UploadSpec(_Fields):
     constraints: frozenset[Constraint]
     _hash: int
 
-    def __init__(  # noqa: C901, PLR0912 - a list, written out because it is hot
+    def __init__(  # noqa: C901 - a list, written out because it is hot
         self,
         *,
         content_type: str | None = None,
@@ -336,17 +335,6 @@ def _is_media_type(value: object) -> bool:
     return _matches_media_type(value) if len(value) <= _LONG else _TYPE.match(value) is not None
 
 
-@lru_cache(maxsize=256)
-def _matches_name(text: str) -> bool:
-    return _NAME.match(text) is not None
-
-
-def _is_name(value: object) -> bool:
-    if not isinstance(value, str):
-        return False
-    return _matches_name(value) if len(value) <= _LONG else _NAME.match(value) is not None
-
-
 def _is_printable(value: object) -> bool:
     """Printable ASCII, not empty, without leading, trailing or repeated space: SigV4 would collapse them."""
     return (
@@ -383,7 +371,7 @@ def _checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
         raise InvalidArgument(f"metadata must be a mapping of texts, not {type(metadata).__name__}")
     total = _RESERVED
     for name, value in metadata.items():
-        if not _is_name(name):
+        if not (isinstance(name, str) and name.islower() and name.isidentifier() and name.isascii() and name[0] != "_"):
             raise InvalidArgument(f"metadata name {name!r} is not portable", hint="[a-z][a-z0-9_]*")
         if name == UPLOAD_ID_KEY:
             raise InvalidArgument(f"metadata name {name!r} is blobkit's own")

@@ -18,13 +18,6 @@ META: Final = "x-amz-meta-"
 MAX_FORM: Final = 5 * 1024**3
 """The largest object of a form, bytes: the same as of a PUT."""
 
-_HEADERS: Final[tuple[tuple[str, str], ...]] = (
-    ("content_type", "content-type"),
-    ("cache_control", "cache-control"),
-    ("content_disposition", "content-disposition"),
-    ("content_encoding", "content-encoding"),
-    ("storage_class", "x-amz-storage-class"),
-)
 _FORM_NAMES: Final[Mapping[str, str]] = {
     "content-type": "Content-Type",
     "cache-control": "Cache-Control",
@@ -47,7 +40,17 @@ def checksum_header(checksum: Checksum) -> tuple[str, str]:
 
 def said_headers(spec: UploadSpec) -> dict[str, str]:
     """The headers that are stored with the object: type, metadata, caching, class."""
-    headers = {name: value for field, name in _HEADERS if (value := getattr(spec, field)) is not None}
+    headers: dict[str, str] = {}
+    if spec.content_type is not None:
+        headers["content-type"] = spec.content_type
+    if spec.cache_control is not None:
+        headers["cache-control"] = spec.cache_control
+    if spec.content_disposition is not None:
+        headers["content-disposition"] = spec.content_disposition
+    if spec.content_encoding is not None:
+        headers["content-encoding"] = spec.content_encoding
+    if spec.storage_class is not None:
+        headers["x-amz-storage-class"] = spec.storage_class
     for name, value in spec.metadata.items():
         headers[META + name] = value
     return headers

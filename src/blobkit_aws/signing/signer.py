@@ -13,7 +13,7 @@ from blobkit.backend import DownloadOrder, SessionState, UploadOrder
 from blobkit.blobs import Checksum
 from blobkit.chunking import Chunk
 from blobkit.errors import InvalidKey, UnenforceableConstraint
-from blobkit.signed import ChunkTemplate, RequestTemplate, SignedChunk, SignedRequest, signed_requests
+from blobkit.signed import ChunkTemplate, RequestTemplate, SignedChunk, SignedRequest, signed_chunks, signed_requests
 from blobkit.spec import Constraint, Route
 from blobkit_aws.signing.encoding import encode_key
 from blobkit_aws.signing.endpoints import Address
@@ -30,6 +30,8 @@ _REMEMBERED: Final = 1024
 _CHUNK: Final = ChunkTemplate()
 _OK: Final = (200,)
 _order_of: Final = itemgetter(1)
+_number_of: Final = itemgetter(0)
+_size_of: Final = itemgetter(2)
 _EXPRESS_TOKEN: Final = "X-Amz-S3session-Token"  # noqa: S105 - a parameter's name
 
 
@@ -75,6 +77,10 @@ class _Shape:
     def lines(self, headers: Mapping[str, str]) -> str:
         """The canonical headers, with these values."""
         return self._lines % self._values(headers)
+
+
+def _no_size(_: Chunk) -> None:
+    """Of an object whose size is not known, the last chunk may be any shorter: no size is signed."""
 
 
 def _nothing(_: Mapping[str, str]) -> tuple[str, ...]:
@@ -238,16 +244,15 @@ class S3Signer:
             return self._checked_chunks(state, chunks, checksums, begin, lifetime, end)
         path = f"{self._base}{encode_key(state.key)}"
         exact = state.plan.size is not None
-        urls: dict[int, Callable[[int], str]] = {}
+        prepared: dict[int | None, _Prepared] = {}
         made: list[SignedChunk] = []
-        size, url = -1, None
-        for chunk in chunks:
-            if url is None or (exact and chunk.size != size):
-                size = chunk.size
-                url = urls.get(size)
-                if url is None:
-                    url = urls[size] = self._part(path, state, begin, lifetime, size if exact else None).url
-            made.append(SignedChunk(_CHUNK, url(chunk.number), end, chunk))
+        for size, same in groupby(
+            chunks, _size_of if exact else _no_size
+        ):  # mostly two: all but the last, and the last
+            if size not in prepared:
+                prepared[size] = self._part(path, state, begin, lifetime, size)
+            run = list(same)
+            made += signed_chunks(_CHUNK, prepared[size].urls(map(_number_of, run)), end, run)
         return tuple(made)
 
     def _checked_chunks(
