@@ -205,9 +205,12 @@ class UploadOrder:
 
     def binds(self, constraint: Constraint) -> bool:
         """Whether the signature must bind this constraint."""
-        return self.enforcement.get(constraint) is Enforcement.SIGNATURE
+        return self.enforcement.get(constraint) is _SIGNATURE
 
 
+_SIGNATURE: Final = (
+    Enforcement.SIGNATURE
+)  # to find a member in its enumeration takes as long as to look the constraint up
 _new_order: Final = object.__new__
 _set_order_spec: Final = UploadOrder.__dict__[
     "spec"

@@ -172,7 +172,7 @@ class Calls:
     def order_once(self, spec: UploadSpec, verify_after: ops.VerifyAfter) -> UploadOrder:
         """The same for a spec that was made for this call: it will not come again, so nothing of it is remembered."""
         if verify_after:
-            return self._decide(spec, ops.verified(verify_after))
+            return self._decide(spec, ops.verified(verify_after)).once(spec)
         return (self._decisions.get(spec.constraints) or self._decided(spec)).once(spec)
 
     def _decided(self, spec: UploadSpec) -> UploadOrder:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import cache, lru_cache
 from types import MappingProxyType
-from typing import Final, Self
+from typing import Final, NamedTuple, NoReturn, Self
 
 from blobkit.blobs import UPLOAD_ID_KEY, Checksum
 from blobkit.errors import InvalidArgument
@@ -68,9 +67,8 @@ class Route(StrEnum):
     CHUNKED = "chunked"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Fields:
-    """The fields of UploadSpec, apart so that hashing and immutability below stay readable."""
+class SpecFields(NamedTuple):
+    """What was given of an :class:`UploadSpec`: one tuple, since specs are made for each request and slots cost more."""
 
     content_type: str | None
     size: int | None
@@ -88,7 +86,7 @@ class _Fields:
 _NO_METADATA: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-class UploadSpec(_Fields):
+class UploadSpec:
     """The constraints of an upload: frozen, hashable, cheap to reuse (signing with a known spec is the fast path).
 
     Args:
@@ -105,8 +103,9 @@ class UploadSpec(_Fields):
         InvalidArgument: A value that no provider could hold, or that contradicts another.
     """
 
-    __slots__ = ("_hash", "constraints")
+    __slots__ = ("_hash", "constraints", "fields")
     constraints: frozenset[Constraint]
+    fields: SpecFields
     _hash: int
 
     def __init__(  # noqa: C901 - a list, written out because it is hot
@@ -163,53 +162,92 @@ class UploadSpec(_Fields):
         if storage_class is not None:
             _check_printable("storage_class", storage_class)
             shape |= _STORAGE_CLASS
-        # Each slot by its descriptor: half the cost of a frozen dataclass's own constructor, and specs are made per request.
-        _set_content_type(self, content_type)
-        _set_size(self, size)
-        _set_min_size(self, min_size)
-        _set_max_size(self, max_size)
-        _set_checksum(self, checksum)
-        _set_metadata(self, kept)
-        _set_cache_control(self, cache_control)
-        _set_content_disposition(self, content_disposition)
-        _set_content_encoding(self, content_encoding)
-        _set_storage_class(self, storage_class)
-        _set_if_absent(self, if_absent)
+        given = (
+            content_type, size, min_size, max_size, checksum, kept,
+            cache_control, content_disposition, content_encoding, storage_class, if_absent,
+        )  # fmt: skip
+        _set_fields(self, _new(SpecFields, given))
         _set_constraints(self, _constraints(shape))
 
-    def _identity(self) -> tuple[object, ...]:
-        return (
-            self.content_type,
-            self.size,
-            self.min_size,
-            self.max_size,
-            self.checksum,
-            tuple(self.metadata.items()),
-            self.cache_control,
-            self.content_disposition,
-            self.content_encoding,
-            self.storage_class,
-            self.if_absent,
-        )
+    @property
+    def content_type(self) -> str | None:
+        """The media type the object must have."""
+        return self.fields[0]
+
+    @property
+    def size(self) -> int | None:
+        """The exact size, bytes."""
+        return self.fields[1]
+
+    @property
+    def min_size(self) -> int | None:
+        """The least size, bytes."""
+        return self.fields[2]
+
+    @property
+    def max_size(self) -> int | None:
+        """The greatest size, bytes."""
+        return self.fields[3]
+
+    @property
+    def checksum(self) -> Checksum | None:
+        """The digest of the whole object."""
+        return self.fields[4]
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Stored with the object; sorted by name, read-only."""
+        return self.fields[5]
+
+    @property
+    def cache_control(self) -> str | None:
+        """Stored with the object."""
+        return self.fields[6]
+
+    @property
+    def content_disposition(self) -> str | None:
+        """Stored with the object."""
+        return self.fields[7]
+
+    @property
+    def content_encoding(self) -> str | None:
+        """Stored with the object."""
+        return self.fields[8]
+
+    @property
+    def storage_class(self) -> str | None:
+        """Stored with the object."""
+        return self.fields[9]
+
+    @property
+    def if_absent(self) -> bool:
+        """Only create; never overwrite."""
+        return self.fields[10]
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError("UploadSpec is immutable")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError("UploadSpec is immutable")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, UploadSpec):
             return NotImplemented
-        return self is other or self._identity() == other._identity()
+        return self is other or self.fields == other.fields
 
     def __hash__(self) -> int:
         try:
             return self._hash
         except AttributeError:  # most specs are signed once and never looked up
-            made = hash(self._identity())
+            made = hash((*self.fields[:5], *self.metadata.items(), *self.fields[6:]))
             _set_hash(self, made)
             return made
 
     def __repr__(self) -> str:
         given = ", ".join(
-            f"{field.name}={dict(value) if field.name == 'metadata' else value!r}"
-            for field in fields(_Fields)
-            if (value := getattr(self, field.name)) is not None and value is not False and value != {}
+            f"{name}={dict(value) if name == 'metadata' else value!r}"
+            for name, value in self.fields._asdict().items()
+            if value is not None and value is not False and value != {}
         )
         return f"UploadSpec({given})"
 
@@ -242,21 +280,19 @@ class UploadSpec(_Fields):
     def to_dict(self) -> dict[str, object]:
         """The constraints that were given, as JSON values. :meth:`from_dict` is its inverse."""
         out: dict[str, object] = {}
-        for field in fields(_Fields):
-            value = getattr(self, field.name)
-            if value is None or value is False or (field.name == "metadata" and not value):
+        for name, value in self.fields._asdict().items():
+            if value is None or value is False or (name == "metadata" and not value):
                 continue
             if isinstance(value, Checksum):
-                out[field.name] = {"algorithm": value.algorithm, "digest": value.base64}
+                out[name] = {"algorithm": value.algorithm, "digest": value.base64}
             else:
-                out[field.name] = dict(value) if field.name == "metadata" else value
+                out[name] = dict(value) if name == "metadata" else value
         return out
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> Self:
         """From what :meth:`to_dict` gave. Raises InvalidArgument for an unknown or ill-typed field."""
-        known = {field.name for field in fields(_Fields)}
-        if unknown := sorted(set(data) - known):
+        if unknown := sorted(set(data) - set(SpecFields._fields)):
             raise InvalidArgument(f"unknown field in an upload spec: {', '.join(unknown)}")
         checksum = data.get("checksum")
         if checksum is not None:
@@ -304,17 +340,8 @@ class UploadSpec(_Fields):
         )
 
 
-_set_content_type: Final = _Fields.__dict__["content_type"].__set__
-_set_size: Final = _Fields.__dict__["size"].__set__
-_set_min_size: Final = _Fields.__dict__["min_size"].__set__
-_set_max_size: Final = _Fields.__dict__["max_size"].__set__
-_set_checksum: Final = _Fields.__dict__["checksum"].__set__
-_set_metadata: Final = _Fields.__dict__["metadata"].__set__
-_set_cache_control: Final = _Fields.__dict__["cache_control"].__set__
-_set_content_disposition: Final = _Fields.__dict__["content_disposition"].__set__
-_set_content_encoding: Final = _Fields.__dict__["content_encoding"].__set__
-_set_storage_class: Final = _Fields.__dict__["storage_class"].__set__
-_set_if_absent: Final = _Fields.__dict__["if_absent"].__set__
+_new: Final = tuple.__new__  # a third of the cost of the constructor that NamedTuple makes
+_set_fields: Final = UploadSpec.__dict__["fields"].__set__
 _set_constraints: Final = UploadSpec.__dict__["constraints"].__set__
 _set_hash: Final = UploadSpec.__dict__["_hash"].__set__
 

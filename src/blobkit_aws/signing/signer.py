@@ -29,6 +29,7 @@ BACKDATED: Final = 60
 _REMEMBERED: Final = 1024
 _CHUNK: Final = ChunkTemplate()
 _OK: Final = (200,)
+_POST: Final = Route.POST
 _order_of: Final = itemgetter(1)
 _number_of: Final = itemgetter(0)
 _size_of: Final = itemgetter(2)
@@ -139,7 +140,7 @@ class S3Signer:
 
     def upload(self, key: str, order: UploadOrder, start: int, end: int) -> SignedRequest:
         """See Signer."""
-        if order.route is Route.POST:
+        if order.route is _POST:
             return self._form(key, order, start, end)
         known = self._uploads.get(order) if order.lasting else None
         if known is None or known[1] != end or known[0] != start:
@@ -151,7 +152,7 @@ class S3Signer:
         """See Signer."""
         made: list[SignedRequest] = []
         for order, run in groupby(items, _order_of):  # mostly one: uploads that share a spec
-            if order.route is Route.POST:
+            if order.route is _POST:
                 made += [self._form(key, order, start, end) for key, _ in run]
             else:
                 _, _, prepared, lines, template = self._prepare(order, start, end)
@@ -165,10 +166,14 @@ class S3Signer:
         sent, length = put_headers(order)
         if self._site.headers:
             sent.update(self._site.headers)
-        signed = sent if length is None else {**sent, "content-length": length}
-        shape = self._shape(tuple(signed), start, end)
+        if length is not None:
+            sent["content-length"] = length
+        shape = self._shape(tuple(sent), start, end)
+        lines = shape.lines(sent)
+        if length is not None:
+            del sent["content-length"]  # signed, but HTTP itself sends it
         template = RequestTemplate("PUT", MappingProxyType(sent), _OK, order.spec, order.enforcement)
-        known = (start, end, shape.prepared, shape.lines(signed), template)
+        known = (start, end, shape.prepared, lines, template)
         if order.lasting:
             if len(self._uploads) >= _REMEMBERED:
                 self._uploads.clear()
