@@ -176,20 +176,7 @@ class Store:
         if given == _NO_KEYWORDS:
             order = self._calls.order(spec, verify_after)
         else:
-            made = UploadSpec(
-                content_type=content_type,
-                size=size,
-                min_size=min_size,
-                max_size=max_size,
-                checksum=checksum,
-                metadata=metadata,
-                cache_control=cache_control,
-                content_disposition=content_disposition,
-                content_encoding=content_encoding,
-                storage_class=storage_class,
-                if_absent=if_absent,
-            )
-            order = self._calls.order_once(ops.merge_spec(spec, made), verify_after)
+            order = self._calls.order_once(ops.merge_spec(spec, _spec(*given)), verify_after)
         full = self._calls.full(key)
         start, end = self._calls.lifetime(expires_in, expires_at)
         signer, end = self._calls.signer(end)
