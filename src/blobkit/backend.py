@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
-from typing import IO, TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import IO, TYPE_CHECKING, Any, Final, Literal, Protocol, Self
 
 from blobkit.blobs import AbortResult, BlobInfo, Checksum, DeleteResult, PendingUpload, Pin, Prefix
 from blobkit.chunking import Chunk, ChunkLimits, ChunkPlan
@@ -180,15 +180,44 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UploadOrder:
-    """A decided upload: what to bind, on which route. One object per spec, so a signer may cache by its identity."""
+    """A decided upload: what to bind, on which route.
+
+    Attributes:
+        spec: The constraints.
+        route: PUT or POST.
+        enforcement: Who sees to each of them.
+        lasting: Whether the same object comes again with its spec, so that a signer does well to remember what it made of it.
+    """
 
     spec: UploadSpec
     route: Route
     enforcement: Mapping[Constraint, Enforcement]
+    lasting: bool = True
+
+    def once(self, spec: UploadSpec) -> UploadOrder:
+        """The same decision for a spec with the same constraints, which will not come again."""
+        made = _new_order(UploadOrder)
+        _set_order_spec(made, spec)
+        _set_order_route(made, self.route)
+        _set_order_enforcement(made, self.enforcement)
+        _set_order_lasting(made, False)
+        return made
 
     def binds(self, constraint: Constraint) -> bool:
         """Whether the signature must bind this constraint."""
-        return self.enforcement.get(constraint) is Enforcement.SIGNATURE
+        return self.enforcement.get(constraint) is _SIGNATURE
+
+
+_SIGNATURE: Final = (
+    Enforcement.SIGNATURE
+)  # to find a member in its enumeration takes as long as to look the constraint up
+_new_order: Final = object.__new__
+_set_order_spec: Final = UploadOrder.__dict__[
+    "spec"
+].__set__  # by the descriptors: a constructor's call costs thrice as much
+_set_order_route: Final = UploadOrder.__dict__["route"].__set__
+_set_order_enforcement: Final = UploadOrder.__dict__["enforcement"].__set__
+_set_order_lasting: Final = UploadOrder.__dict__["lasting"].__set__
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,22 +157,34 @@ class Calls:
         """Who enforces what of this spec here; remembered, so that a reused spec costs one look-up."""
         if spec is None:
             spec = _EMPTY
-        if not verify_after and (order := self._orders.get(spec)) is not None:
-            return order
-        spec = ops.merge_spec(spec, None)
-        decided = None if verify_after else self._decisions.get(spec.constraints)
-        if decided is None:
-            ops.require(self.capabilities, self.provider, Feature.SIGN_UPLOAD)
-            order = ops.decide_upload(spec, self.capabilities, self.provider, ops.verified(verify_after))
-            if verify_after:
-                return order
-            self._decisions[spec.constraints] = order
-        else:  # who enforces what depends on what is asked, not on how much
-            order = UploadOrder(spec, decided.route, decided.enforcement)
+        if verify_after:
+            return self._decide(ops.merge_spec(spec, None), ops.verified(verify_after))
+        known = self._orders.get(spec)
+        if known is not None:
+            return known
+        decided = self._decided(ops.merge_spec(spec, None))
+        order = UploadOrder(spec, decided.route, decided.enforcement)
         if len(self._orders) >= _ORDERS:
             self._orders.clear()
         self._orders[spec] = order
         return order
+
+    def order_once(self, spec: UploadSpec, verify_after: ops.VerifyAfter) -> UploadOrder:
+        """The same for a spec that was made for this call: it will not come again, so nothing of it is remembered."""
+        if verify_after:
+            return self._decide(spec, ops.verified(verify_after)).once(spec)
+        return (self._decisions.get(spec.constraints) or self._decided(spec)).once(spec)
+
+    def _decided(self, spec: UploadSpec) -> UploadOrder:
+        """An order with the same constraints: who enforces what depends on what is asked, not on how much."""
+        known = self._decisions.get(spec.constraints)
+        if known is None:
+            known = self._decisions[spec.constraints] = self._decide(spec, frozenset())
+        return known
+
+    def _decide(self, spec: UploadSpec, late: frozenset[Constraint]) -> UploadOrder:
+        ops.require(self.capabilities, self.provider, Feature.SIGN_UPLOAD)
+        return ops.decide_upload(spec, self.capabilities, self.provider, late)
 
     def signer(self, end: int) -> tuple[Signer, int]:
         """A signer whose credentials last until ``end``, or the end that they allow."""

@@ -27,6 +27,7 @@ __all__ = [
     "SignedChunk",
     "SignedRequest",
     "SignedUrl",
+    "signed_chunks",
     "signed_requests",
 ]
 
@@ -44,11 +45,11 @@ def _no_headers() -> Mapping[str, str]:
     return MappingProxyType({})
 
 
-def _no_enforcement() -> Mapping[Constraint, Enforcement]:
-    return MappingProxyType({})
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+_NO_ENFORCEMENT: Final[Mapping[Constraint, Enforcement]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False)
 class RequestTemplate:
     """What signed requests of one kind share.
 
@@ -61,10 +62,31 @@ class RequestTemplate:
     """
 
     method: str
-    headers: Mapping[str, str] = field(default_factory=_no_headers)
-    expected_status: tuple[int, ...] = (200,)
-    spec: UploadSpec | None = None
-    enforcement: Mapping[Constraint, Enforcement] = field(default_factory=_no_enforcement)
+    headers: Mapping[str, str]
+    expected_status: tuple[int, ...]
+    spec: UploadSpec | None
+    enforcement: Mapping[Constraint, Enforcement]
+
+    def __init__(
+        self,
+        method: str,
+        headers: Mapping[str, str] = _NO_HEADERS,
+        expected_status: tuple[int, ...] = (200,),
+        spec: UploadSpec | None = None,
+        enforcement: Mapping[Constraint, Enforcement] = _NO_ENFORCEMENT,
+    ) -> None:
+        _set_method(self, method)  # by the descriptors: where constraints vary, there is a template for each request
+        _set_headers(self, headers)
+        _set_expected_status(self, expected_status)
+        _set_spec(self, spec)
+        _set_enforcement(self, enforcement)
+
+
+_set_method: Final = RequestTemplate.__dict__["method"].__set__
+_set_headers: Final = RequestTemplate.__dict__["headers"].__set__
+_set_expected_status: Final = RequestTemplate.__dict__["expected_status"].__set__
+_set_spec: Final = RequestTemplate.__dict__["spec"].__set__
+_set_enforcement: Final = RequestTemplate.__dict__["enforcement"].__set__
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,66 +252,58 @@ def signed_requests(template: RequestTemplate, urls: Iterable[str], expires: int
 class SignedChunk(_Immutable):
     """One chunk of a session, and the request that moves it."""
 
-    __slots__ = ("_chunk", "_expires", "_headers", "_template", "_url")
-    _template: ChunkTemplate
-    _url: str
-    _expires: int
-    _chunk: Chunk
-    _headers: Mapping[str, str] | None
+    __slots__ = ("_parts",)
+    _parts: tuple[ChunkTemplate, str, int, Chunk, Mapping[str, str] | None]
 
     def __init__(
         self, template: ChunkTemplate, url: str, expires: int, chunk: Chunk, headers: Mapping[str, str] | None = None
     ) -> None:
-        _set_chunk_template(self, template)
-        _set_chunk_url(self, url)
-        _set_chunk_expires(self, expires)
-        _set_chunk(self, chunk)
-        _set_chunk_headers(self, headers)
+        _set_chunk_parts(self, (template, url, expires, chunk, headers))
 
     @property
     def number(self) -> int:
         """From 1."""
-        return self._chunk.number
+        return self._parts[3].number
 
     @property
     def offset(self) -> int:
         """Where the chunk starts in the object, bytes."""
-        return self._chunk.offset
+        return self._parts[3].offset
 
     @property
     def size(self) -> int:
         """How long the chunk is, bytes."""
-        return self._chunk.size
+        return self._parts[3].size
 
     @property
     def method(self) -> str:
         """``PUT`` or ``POST``."""
-        return self._template.method
+        return self._parts[0].method
 
     @property
     def url(self) -> SignedUrl:
         """Where to send it."""
-        return SignedUrl(self._url)
+        return SignedUrl(self._parts[1])
 
     @property
     def headers(self) -> Mapping[str, str]:
         """Exactly what the client must send with this chunk besides what HTTP itself needs."""
-        return self._template.headers if self._headers is None else self._headers
+        return self._parts[0].headers if self._parts[4] is None else self._parts[4]
 
     @property
     def expected_status(self) -> tuple[int, ...]:
         """The statuses that mean that the chunk is held."""
-        return self._template.expected_status
+        return self._parts[0].expected_status
 
     @property
     def template(self) -> ChunkTemplate:
         """What all chunks of this session share."""
-        return self._template
+        return self._parts[0]
 
     @property
     def expires_at(self) -> datetime:
         """When the URL ends, in truth: aware UTC."""
-        return datetime.fromtimestamp(self._expires, UTC)
+        return datetime.fromtimestamp(self._parts[2], UTC)
 
     def as_dict(self) -> dict[str, object]:
         """Everything a client needs, as JSON values, with the URL in clear."""
@@ -298,21 +312,29 @@ class SignedChunk(_Immutable):
             "offset": self.offset,
             "size": self.size,
             "method": self.method,
-            "url": self._url,
+            "url": self._parts[1],
             "headers": dict(self.headers),
-            "expires_at": _iso(self._expires),
+            "expires_at": _iso(self._parts[2]),
         }
 
     def __repr__(self) -> str:
-        return f"SignedChunk(number={self.number}, size={self.size}, {redact_url(self._url)}, expires_at={_iso(self._expires)})"
+        _, url, expires, chunk, _ = self._parts
+        return f"SignedChunk(number={chunk.number}, size={chunk.size}, {redact_url(url)}, expires_at={_iso(expires)})"
+
+
+def signed_chunks(
+    template: ChunkTemplate, urls: Iterable[str], expires: int, chunks: Iterable[Chunk]
+) -> Iterator[SignedChunk]:
+    """Each chunk with its URL, all of one template: for thousands, as :func:`signed_requests`."""
+    make, fill, kind = object.__new__, _set_chunk_parts, SignedChunk
+    for chunk, url in zip(chunks, urls, strict=True):
+        made = make(kind)
+        fill(made, (template, url, expires, chunk, None))
+        yield made
 
 
 _set_parts: Final = SignedRequest.__dict__["_parts"].__set__
-_set_chunk_template: Final = SignedChunk.__dict__["_template"].__set__
-_set_chunk_url: Final = SignedChunk.__dict__["_url"].__set__
-_set_chunk_expires: Final = SignedChunk.__dict__["_expires"].__set__
-_set_chunk: Final = SignedChunk.__dict__["_chunk"].__set__
-_set_chunk_headers: Final = SignedChunk.__dict__["_headers"].__set__
+_set_chunk_parts: Final = SignedChunk.__dict__["_parts"].__set__
 
 
 def _iso(epoch: int) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
 from enum import StrEnum
+from functools import cache, lru_cache
 from types import MappingProxyType
-from typing import Final, Self
+from typing import Final, NamedTuple, NoReturn, Self
 
 from blobkit.blobs import UPLOAD_ID_KEY, Checksum
 from blobkit.errors import InvalidArgument
@@ -22,12 +22,9 @@ TiB: Final = 1024 * GiB
 
 METADATA_LIMIT: Final = 2 * KiB  # S3's limit, the smallest of the three; it counts names and values
 _RESERVED: Final = len(UPLOAD_ID_KEY) + 32  # our own mark: its name and 32 hex digits
-_NAME: Final = re.compile(r"[a-z][a-z0-9_]*\Z")
-_PRINTABLE: Final = re.compile(
-    r"[!-~]+(?: [!-~]+)*\Z"
-)  # no leading, trailing or repeated space: SigV4 would collapse them
 _TYPE: Final = re.compile(r"[!#$&^_.+\-A-Za-z0-9]+/[!#$&^_.+\-A-Za-z0-9]+(?:; ?[!-~]+(?: [!-~]+)*)?\Z")
 _MAX_SIZE: Final = 2**63 - 1
+_LONG: Final = 128  # characters; a longer text is matched anew each time rather than remembered
 
 
 class Constraint(StrEnum):
@@ -43,6 +40,11 @@ class Constraint(StrEnum):
     CONTENT_DISPOSITION = "content_disposition"
     CONTENT_ENCODING = "content_encoding"
     STORAGE_CLASS = "storage_class"
+
+
+# A bit for each constraint, in the order of the enumeration.
+_SIZE, _SIZE_RANGE, _CONTENT_TYPE, _CHECKSUM, _METADATA = (1 << place for place in range(5))
+_IF_ABSENT, _CACHE_CONTROL, _CONTENT_DISPOSITION, _CONTENT_ENCODING, _STORAGE_CLASS = (1 << n for n in range(5, 10))
 
 
 class Enforcement(StrEnum):
@@ -65,9 +67,8 @@ class Route(StrEnum):
     CHUNKED = "chunked"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Fields:
-    """The fields of UploadSpec, apart so that hashing and immutability below stay readable."""
+class SpecFields(NamedTuple):
+    """What was given of an :class:`UploadSpec`: one tuple, since specs are made for each request and slots cost more."""
 
     content_type: str | None
     size: int | None
@@ -82,7 +83,10 @@ class _Fields:
     if_absent: bool
 
 
-class UploadSpec(_Fields):
+_NO_METADATA: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class UploadSpec:
     """The constraints of an upload: frozen, hashable, cheap to reuse (signing with a known spec is the fast path).
 
     Args:
@@ -99,11 +103,12 @@ class UploadSpec(_Fields):
         InvalidArgument: A value that no provider could hold, or that contradicts another.
     """
 
-    __slots__ = ("_hash", "constraints")
+    __slots__ = ("_hash", "constraints", "fields")
     constraints: frozenset[Constraint]
+    fields: SpecFields
     _hash: int
 
-    def __init__(
+    def __init__(  # noqa: C901 - a list, written out because it is hot
         self,
         *,
         content_type: str | None = None,
@@ -118,70 +123,131 @@ class UploadSpec(_Fields):
         storage_class: str | None = None,
         if_absent: bool = False,
     ) -> None:
-        for name, number in (("size", size), ("min_size", min_size), ("max_size", max_size)):
-            _check_size(name, number)
-        if size is not None and not (min_size is None and max_size is None):
-            raise InvalidArgument("size is exact: it goes without min_size and max_size")
-        if min_size is not None and max_size is not None and min_size > max_size:
-            raise InvalidArgument(f"min_size {min_size} is greater than max_size {max_size}")
-        if content_type is not None and not (isinstance(content_type, str) and _TYPE.match(content_type)):
-            raise InvalidArgument(f"not a media type: {content_type!r}", hint='type/subtype, such as "image/png"')
-        for name, text in (
-            ("cache_control", cache_control),
-            ("content_disposition", content_disposition),
-            ("content_encoding", content_encoding),
-            ("storage_class", storage_class),
-        ):
-            if text is not None and not (isinstance(text, str) and _PRINTABLE.match(text)):
-                raise InvalidArgument(f"{name} must be printable ASCII without leading, trailing or repeated spaces")
-        if checksum is not None and (not isinstance(checksum, Checksum) or checksum.composite):
-            raise InvalidArgument("checksum must be a Checksum of the whole object", hint='Checksum.of("sha256", data)')
-        if not isinstance(if_absent, bool):
-            raise InvalidArgument("if_absent must be True or False")
-        super().__init__(
-            content_type,
-            size,
-            min_size,
-            max_size,
-            checksum,
-            MappingProxyType(_checked_metadata(metadata or {})),
-            cache_control,
-            content_disposition,
-            content_encoding,
-            storage_class,
-            if_absent,
-        )
-        object.__setattr__(self, "constraints", frozenset(_constraints(self)))
-        object.__setattr__(self, "_hash", hash(self._identity()))
+        shape = 0  # which constraints are given, a bit for each
+        if size is not None:
+            _check_size("size", size)
+            if min_size is not None or max_size is not None:
+                raise InvalidArgument("size is exact: it goes without min_size and max_size")
+            shape |= _SIZE
+        elif min_size is not None or max_size is not None:
+            _check_range(min_size, max_size)
+            shape |= _SIZE_RANGE
+        if content_type is not None:
+            if not _is_media_type(content_type):
+                raise InvalidArgument(f"not a media type: {content_type!r}", hint='type/subtype, such as "image/png"')
+            shape |= _CONTENT_TYPE
+        if checksum is not None:
+            if not isinstance(checksum, Checksum) or checksum.composite:
+                raise InvalidArgument(
+                    "checksum must be a Checksum of the whole object", hint='Checksum.of("sha256", data)'
+                )
+            shape |= _CHECKSUM
+        kept = _NO_METADATA
+        if metadata:
+            kept = MappingProxyType(_checked_metadata(metadata))
+            shape |= _METADATA
+        if if_absent is not False:
+            if if_absent is not True:
+                raise InvalidArgument("if_absent must be True or False")
+            shape |= _IF_ABSENT
+        if cache_control is not None:
+            _check_printable("cache_control", cache_control)
+            shape |= _CACHE_CONTROL
+        if content_disposition is not None:
+            _check_printable("content_disposition", content_disposition)
+            shape |= _CONTENT_DISPOSITION
+        if content_encoding is not None:
+            _check_printable("content_encoding", content_encoding)
+            shape |= _CONTENT_ENCODING
+        if storage_class is not None:
+            _check_printable("storage_class", storage_class)
+            shape |= _STORAGE_CLASS
+        given = (
+            content_type, size, min_size, max_size, checksum, kept,
+            cache_control, content_disposition, content_encoding, storage_class, if_absent,
+        )  # fmt: skip
+        _set_fields(self, _new(SpecFields, given))
+        _set_constraints(self, _constraints(shape))
 
-    def _identity(self) -> tuple[object, ...]:
-        return (
-            self.content_type,
-            self.size,
-            self.min_size,
-            self.max_size,
-            self.checksum,
-            tuple(self.metadata.items()),
-            self.cache_control,
-            self.content_disposition,
-            self.content_encoding,
-            self.storage_class,
-            self.if_absent,
-        )
+    @property
+    def content_type(self) -> str | None:
+        """The media type the object must have."""
+        return self.fields[0]
+
+    @property
+    def size(self) -> int | None:
+        """The exact size, bytes."""
+        return self.fields[1]
+
+    @property
+    def min_size(self) -> int | None:
+        """The least size, bytes."""
+        return self.fields[2]
+
+    @property
+    def max_size(self) -> int | None:
+        """The greatest size, bytes."""
+        return self.fields[3]
+
+    @property
+    def checksum(self) -> Checksum | None:
+        """The digest of the whole object."""
+        return self.fields[4]
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Stored with the object; sorted by name, read-only."""
+        return self.fields[5]
+
+    @property
+    def cache_control(self) -> str | None:
+        """Stored with the object."""
+        return self.fields[6]
+
+    @property
+    def content_disposition(self) -> str | None:
+        """Stored with the object."""
+        return self.fields[7]
+
+    @property
+    def content_encoding(self) -> str | None:
+        """Stored with the object."""
+        return self.fields[8]
+
+    @property
+    def storage_class(self) -> str | None:
+        """Stored with the object."""
+        return self.fields[9]
+
+    @property
+    def if_absent(self) -> bool:
+        """Only create; never overwrite."""
+        return self.fields[10]
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError("UploadSpec is immutable")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError("UploadSpec is immutable")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, UploadSpec):
             return NotImplemented
-        return self is other or self._identity() == other._identity()
+        return self is other or self.fields == other.fields
 
     def __hash__(self) -> int:
-        return self._hash
+        try:
+            return self._hash
+        except AttributeError:  # most specs are signed once and never looked up
+            made = hash((*self.fields[:5], *self.metadata.items(), *self.fields[6:]))
+            _set_hash(self, made)
+            return made
 
     def __repr__(self) -> str:
         given = ", ".join(
-            f"{field.name}={dict(value) if field.name == 'metadata' else value!r}"
-            for field in fields(_Fields)
-            if (value := getattr(self, field.name)) is not None and value is not False and value != {}
+            f"{name}={dict(value) if name == 'metadata' else value!r}"
+            for name, value in self.fields._asdict().items()
+            if value is not None and value is not False and value != {}
         )
         return f"UploadSpec({given})"
 
@@ -214,21 +280,19 @@ class UploadSpec(_Fields):
     def to_dict(self) -> dict[str, object]:
         """The constraints that were given, as JSON values. :meth:`from_dict` is its inverse."""
         out: dict[str, object] = {}
-        for field in fields(_Fields):
-            value = getattr(self, field.name)
-            if value is None or value is False or (field.name == "metadata" and not value):
+        for name, value in self.fields._asdict().items():
+            if value is None or value is False or (name == "metadata" and not value):
                 continue
             if isinstance(value, Checksum):
-                out[field.name] = {"algorithm": value.algorithm, "digest": value.base64}
+                out[name] = {"algorithm": value.algorithm, "digest": value.base64}
             else:
-                out[field.name] = dict(value) if field.name == "metadata" else value
+                out[name] = dict(value) if name == "metadata" else value
         return out
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> Self:
         """From what :meth:`to_dict` gave. Raises InvalidArgument for an unknown or ill-typed field."""
-        known = {field.name for field in fields(_Fields)}
-        if unknown := sorted(set(data) - known):
+        if unknown := sorted(set(data) - set(SpecFields._fields)):
             raise InvalidArgument(f"unknown field in an upload spec: {', '.join(unknown)}")
         checksum = data.get("checksum")
         if checksum is not None:
@@ -276,27 +340,43 @@ class UploadSpec(_Fields):
         )
 
 
-def _constraints(spec: UploadSpec) -> Iterator[Constraint]:  # noqa: C901 - a list, written out because it is hot
-    if spec.size is not None:
-        yield Constraint.SIZE
-    if spec.min_size is not None or spec.max_size is not None:
-        yield Constraint.SIZE_RANGE
-    if spec.content_type is not None:
-        yield Constraint.CONTENT_TYPE
-    if spec.checksum is not None:
-        yield Constraint.CHECKSUM
-    if spec.metadata:
-        yield Constraint.METADATA
-    if spec.if_absent:
-        yield Constraint.IF_ABSENT
-    if spec.cache_control is not None:
-        yield Constraint.CACHE_CONTROL
-    if spec.content_disposition is not None:
-        yield Constraint.CONTENT_DISPOSITION
-    if spec.content_encoding is not None:
-        yield Constraint.CONTENT_ENCODING
-    if spec.storage_class is not None:
-        yield Constraint.STORAGE_CLASS
+_new: Final = tuple.__new__  # a third of the cost of the constructor that NamedTuple makes
+_set_fields: Final = UploadSpec.__dict__["fields"].__set__
+_set_constraints: Final = UploadSpec.__dict__["constraints"].__set__
+_set_hash: Final = UploadSpec.__dict__["_hash"].__set__
+
+
+@cache  # at most one entry for each of 1,024 shapes; equal shapes share one set, whose hash is computed once
+def _constraints(shape: int) -> frozenset[Constraint]:
+    return frozenset(constraint for place, constraint in enumerate(Constraint) if shape >> place & 1)
+
+
+@lru_cache(maxsize=256)
+def _matches_media_type(text: str) -> bool:
+    return _TYPE.match(text) is not None
+
+
+def _is_media_type(value: object) -> bool:
+    if not isinstance(value, str):
+        return False
+    return _matches_media_type(value) if len(value) <= _LONG else _TYPE.match(value) is not None
+
+
+def _is_printable(value: object) -> bool:
+    """Printable ASCII, not empty, without leading, trailing or repeated space: SigV4 would collapse them."""
+    return (
+        isinstance(value, str)
+        and value.isascii()
+        and value.isprintable()
+        and value != ""
+        and value[0] != " " != value[-1]
+        and "  " not in value
+    )
+
+
+def _check_printable(name: str, value: object) -> None:
+    if not _is_printable(value):
+        raise InvalidArgument(f"{name} must be printable ASCII without leading, trailing or repeated spaces")
 
 
 def _check_size(name: str, value: object) -> None:
@@ -306,16 +386,23 @@ def _check_size(name: str, value: object) -> None:
         raise InvalidArgument(f"{name} must be a number of bytes, 0 or more")
 
 
+def _check_range(low: int | None, high: int | None) -> None:
+    _check_size("min_size", low)
+    _check_size("max_size", high)
+    if low is not None and high is not None and low > high:
+        raise InvalidArgument(f"min_size {low} is greater than max_size {high}")
+
+
 def _checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
-    if not isinstance(metadata, Mapping):
+    if type(metadata) is not dict and not isinstance(metadata, Mapping):
         raise InvalidArgument(f"metadata must be a mapping of texts, not {type(metadata).__name__}")
     total = _RESERVED
     for name, value in metadata.items():
-        if not isinstance(name, str) or not _NAME.match(name):
+        if not (isinstance(name, str) and name.islower() and name.isidentifier() and name.isascii() and name[0] != "_"):
             raise InvalidArgument(f"metadata name {name!r} is not portable", hint="[a-z][a-z0-9_]*")
         if name == UPLOAD_ID_KEY:
             raise InvalidArgument(f"metadata name {name!r} is blobkit's own")
-        if not isinstance(value, str) or not _PRINTABLE.match(value):
+        if not _is_printable(value):
             raise InvalidArgument(
                 f"metadata value of {name!r} must be printable ASCII without leading, trailing or repeated spaces",
                 hint="percent-encode other text",
@@ -325,7 +412,7 @@ def _checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
         raise InvalidArgument(
             f"metadata takes {total} bytes with blobkit's own {_RESERVED}; the limit is {METADATA_LIMIT}"
         )
-    return dict(sorted(metadata.items()))
+    return dict(metadata) if len(metadata) == 1 else dict(sorted(metadata.items()))
 
 
 def _text(data: Mapping[str, object], name: str) -> str | None:

@@ -173,9 +173,10 @@ class Store:
             content_type, size, min_size, max_size, checksum, metadata,
             cache_control, content_disposition, content_encoding, storage_class, if_absent,
         )  # fmt: skip
-        if given != _NO_KEYWORDS:
-            spec = ops.merge_spec(spec, _spec(*given))
-        order = self._calls.order(spec, verify_after)
+        if given == _NO_KEYWORDS:
+            order = self._calls.order(spec, verify_after)
+        else:
+            order = self._calls.order_once(ops.merge_spec(spec, _spec(*given)), verify_after)
         full = self._calls.full(key)
         start, end = self._calls.lifetime(expires_in, expires_at)
         signer, end = self._calls.signer(end)

@@ -29,6 +29,7 @@ _RESUMABLE: Final = ChunkTemplate(
     expected_status=(200, 201), incomplete_status=308, receipt=Receipt("range", "Range"), content_range=True
 )
 _PART: Final = ChunkTemplate(receipt=Receipt("header", "ETag"))
+_POST: Final = Route.POST  # named once: to find a member in its enumeration takes long
 _DELETE: Final = RequestTemplate("DELETE", expected_status=(204,))
 
 
@@ -122,15 +123,17 @@ class GcsSigner:
 
     def upload(self, key: str, order: UploadOrder, start: int, end: int) -> SignedRequest:
         """A PUT; or a form, when the order says so."""
-        if order.route is Route.POST:
+        if order.route is _POST:
             return self._form(key, order, start, end)
-        known = self._uploads.get(order)
+        known = self._uploads.get(order) if order.lasting else None
         if known is None:
             headers = upload_headers(order.spec)
             template = RequestTemplate("PUT", MappingProxyType(headers), _OK, order.spec, order.enforcement)
-            if len(self._uploads) >= _REMEMBERED:
-                self._uploads.clear()
-            known = self._uploads[order] = (Shape.of("PUT", self._site, headers, self._payer), template)
+            known = (Shape.of("PUT", self._site, headers, self._payer), template)
+            if order.lasting:
+                if len(self._uploads) >= _REMEMBERED:
+                    self._uploads.clear()
+                self._uploads[order] = known
         url = sign_url(self._key, self._site, quote_key(key), known[0], self._when(start, end))
         return SignedRequest(known[1], url, end)
 

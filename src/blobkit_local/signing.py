@@ -250,7 +250,7 @@ class LocalSigner:
             _shape(self._keys[Purpose.UPLOAD], _upload_parameters(spec)),
             RequestTemplate("PUT", _upload_headers(spec), _OK, spec, order.enforcement),
         )
-        return _remember(self._uploads, order, made)
+        return _remember(self._uploads, order, made) if order.lasting else made
 
     def _download_shape(self, order: DownloadOrder) -> tuple[_Shape, RequestTemplate]:
         values = {

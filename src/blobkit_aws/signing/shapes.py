@@ -15,16 +15,12 @@ from blobkit.spec import Constraint, Enforcement, UploadSpec
 __all__ = ["MAX_FORM", "META", "checksum_header", "form_parts", "mark", "put_headers", "said_headers"]
 
 META: Final = "x-amz-meta-"
+_CHECKSUM: Final = Constraint.CHECKSUM  # named once: to find a member in its enumeration takes long
+_IF_ABSENT: Final = Constraint.IF_ABSENT
+_SIZE: Final = Constraint.SIZE
 MAX_FORM: Final = 5 * 1024**3
 """The largest object of a form, bytes: the same as of a PUT."""
 
-_HEADERS: Final[tuple[tuple[str, str], ...]] = (
-    ("content_type", "content-type"),
-    ("cache_control", "cache-control"),
-    ("content_disposition", "content-disposition"),
-    ("content_encoding", "content-encoding"),
-    ("storage_class", "x-amz-storage-class"),
-)
 _FORM_NAMES: Final[Mapping[str, str]] = {
     "content-type": "Content-Type",
     "cache-control": "Cache-Control",
@@ -47,8 +43,19 @@ def checksum_header(checksum: Checksum) -> tuple[str, str]:
 
 def said_headers(spec: UploadSpec) -> dict[str, str]:
     """The headers that are stored with the object: type, metadata, caching, class."""
-    headers = {name: value for field, name in _HEADERS if (value := getattr(spec, field)) is not None}
-    for name, value in spec.metadata.items():
+    content_type, _, _, _, _, metadata, cache_control, disposition, encoding, storage_class, _ = spec.fields
+    headers: dict[str, str] = {}
+    if content_type is not None:
+        headers["content-type"] = content_type
+    if cache_control is not None:
+        headers["cache-control"] = cache_control
+    if disposition is not None:
+        headers["content-disposition"] = disposition
+    if encoding is not None:
+        headers["content-encoding"] = encoding
+    if storage_class is not None:
+        headers["x-amz-storage-class"] = storage_class
+    for name, value in metadata.items():
         headers[META + name] = value
     return headers
 
@@ -61,12 +68,12 @@ def put_headers(order: UploadOrder) -> tuple[dict[str, str], str | None]:
     """
     spec = order.spec
     headers = said_headers(spec)
-    if spec.checksum is not None and order.binds(Constraint.CHECKSUM):
+    if spec.checksum is not None and order.binds(_CHECKSUM):
         name, value = checksum_header(spec.checksum)
         headers[name] = value
-    if spec.if_absent and order.binds(Constraint.IF_ABSENT):
+    if spec.if_absent and order.binds(_IF_ABSENT):
         headers["if-none-match"] = "*"
-    length = str(spec.size) if spec.size is not None and order.binds(Constraint.SIZE) else None
+    length = str(spec.size) if spec.size is not None and order.binds(_SIZE) else None
     return headers, length
 
 

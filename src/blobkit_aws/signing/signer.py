@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Final, Protocol
 
@@ -11,7 +13,7 @@ from blobkit.backend import DownloadOrder, SessionState, UploadOrder
 from blobkit.blobs import Checksum
 from blobkit.chunking import Chunk
 from blobkit.errors import InvalidKey, UnenforceableConstraint
-from blobkit.signed import ChunkTemplate, RequestTemplate, SignedChunk, SignedRequest
+from blobkit.signed import ChunkTemplate, RequestTemplate, SignedChunk, SignedRequest, signed_chunks, signed_requests
 from blobkit.spec import Constraint, Route
 from blobkit_aws.signing.encoding import encode_key
 from blobkit_aws.signing.endpoints import Address
@@ -26,13 +28,20 @@ BACKDATED: Final = 60
 
 _REMEMBERED: Final = 1024
 _CHUNK: Final = ChunkTemplate()
+_OK: Final = (200,)
+_POST: Final = Route.POST
+_order_of: Final = itemgetter(1)
+_number_of: Final = itemgetter(0)
+_size_of: Final = itemgetter(2)
 _EXPRESS_TOKEN: Final = "X-Amz-S3session-Token"  # noqa: S105 - a parameter's name
 
 
 class _Prepared(Protocol):
-    """All of a signed URL but its path, or its part number."""
+    """All of a signed URL but its path, or its part number, and the headers whose values vary."""
 
-    def url(self, part: str | int) -> str: ...
+    def url(self, part: str | int, lines: str = "") -> str: ...
+
+    def urls(self, parts: Iterable[str | int], lines: str = "") -> Iterator[str]: ...
 
 
 class _Presigns(Protocol):
@@ -52,6 +61,31 @@ class _Presigns(Protocol):
     def of_part(
         self, path: str, upload_id: str, start: int, lifetime: int, *, headers: SignedHeaders | None = None
     ) -> _Prepared: ...
+
+
+class _Shape:
+    """Everything of signed PUTs with the same header names, in the same second, but their paths and the headers' values."""
+
+    __slots__ = ("_lines", "_values", "prepared")
+
+    def __init__(self, names: list[str], host: str, prepared: _Prepared) -> None:
+        self.prepared = prepared
+        fixed = {"host": host.replace("%", "%%")}
+        self._lines = "".join([f"{name}:{fixed.get(name, '%s')}\n" for name in names])
+        vary = [name for name in names if name not in fixed]
+        self._values: Callable[[Mapping[str, str]], object] = itemgetter(*vary) if vary else _nothing
+
+    def lines(self, headers: Mapping[str, str]) -> str:
+        """The canonical headers, with these values."""
+        return self._lines % self._values(headers)
+
+
+def _no_size(_: Chunk) -> None:
+    """Of an object whose size is not known, the last chunk may be any shorter: no size is signed."""
+
+
+def _nothing(_: Mapping[str, str]) -> tuple[str, ...]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +124,8 @@ class S3Signer:
         self._host = ("host", site.address.host)
         self._scope = Scope(site.region, "s3express" if site.kind == "express" else "s3")
         self._presigns = _presigns(credentials, site, self._scope)
-        self._uploads: dict[UploadOrder, tuple[int, int, _Prepared, RequestTemplate]] = {}
+        self._shapes: tuple[int, int, dict[tuple[str, ...], _Shape]] = (0, 0, {})
+        self._uploads: dict[UploadOrder, tuple[int, int, _Prepared, str, RequestTemplate]] = {}
         self._downloads: tuple[int, int, dict[DownloadOrder, tuple[_Prepared, RequestTemplate]]] = (0, 0, {})
 
     def __repr__(self) -> str:
@@ -105,44 +140,60 @@ class S3Signer:
 
     def upload(self, key: str, order: UploadOrder, start: int, end: int) -> SignedRequest:
         """See Signer."""
-        if order.route is Route.POST:
+        if order.route is _POST:
             return self._form(key, order, start, end)
-        known = self._uploads.get(order)
+        known = self._uploads.get(order) if order.lasting else None
         if known is None or known[1] != end or known[0] != start:
             known = self._prepare(order, start, end)
-        return SignedRequest(known[3], known[2].url(encode_key(key)), end)
+        _, _, prepared, lines, template = known
+        return SignedRequest(template, prepared.url(encode_key(key), lines), end)
 
     def uploads(self, items: Sequence[tuple[str, UploadOrder]], start: int, end: int) -> Sequence[SignedRequest]:
         """See Signer."""
         made: list[SignedRequest] = []
-        last, url, template = None, None, None
-        for key, order in items:
-            if order is not last:
-                last, url = order, None
-                if order.route is not Route.POST:
-                    _, _, prepared, template = self._prepare(order, start, end)
-                    url = prepared.url
-            if url is None or template is None:
-                made.append(self._form(key, order, start, end))
+        for order, run in groupby(items, _order_of):  # mostly one: uploads that share a spec
+            if order.route is _POST:
+                made += [self._form(key, order, start, end) for key, _ in run]
             else:
-                made.append(SignedRequest(template, url(encode_key(key)), end))
+                _, _, prepared, lines, template = self._prepare(order, start, end)
+                made += signed_requests(template, prepared.urls([encode_key(key) for key, _ in run], lines), end)
         return tuple(made)
 
-    def _prepare(self, order: UploadOrder, start: int, end: int) -> tuple[int, int, _Prepared, RequestTemplate]:
-        _check_checksum(order, self._site.put_checksums)
-        begin, lifetime = self._dates(start, end)
+    def _prepare(self, order: UploadOrder, start: int, end: int) -> tuple[int, int, _Prepared, str, RequestTemplate]:
+        """All of a PUT but its path, for this order: what headers its shape has, and then their values."""
+        if order.spec.checksum is not None:
+            _check_checksum(order, self._site.put_checksums)
         sent, length = put_headers(order)
         if self._site.headers:
-            sent = {**sent, **self._site.headers}
-        signed = [self._host, *sent.items()]
+            sent.update(self._site.headers)
         if length is not None:
-            signed.append(("content-length", length))
-        prepared = self._presigns.of_path("PUT", begin, lifetime, base=self._base, headers=exact_headers(signed))
-        template = RequestTemplate("PUT", MappingProxyType(sent), (200,), order.spec, order.enforcement)
-        if len(self._uploads) >= _REMEMBERED:
-            self._uploads.clear()
-        known = self._uploads[order] = (start, end, prepared, template)
+            sent["content-length"] = length
+        shape = self._shape(tuple(sent), start, end)
+        lines = shape.lines(sent)
+        if length is not None:
+            del sent["content-length"]  # signed, but HTTP itself sends it
+        template = RequestTemplate("PUT", MappingProxyType(sent), _OK, order.spec, order.enforcement)
+        known = (start, end, shape.prepared, lines, template)
+        if order.lasting:
+            if len(self._uploads) >= _REMEMBERED:
+                self._uploads.clear()
+            self._uploads[order] = known
         return known
+
+    def _shape(self, names: tuple[str, ...], start: int, end: int) -> _Shape:
+        """What PUTs with these headers have in common in this second; remembered until the next."""
+        since, until, known = self._shapes
+        if since != start or until != end or len(known) >= _REMEMBERED:
+            known = {}
+            self._shapes = (start, end, known)
+        shape = known.get(names)
+        if shape is None:
+            begin, lifetime = self._dates(start, end)
+            ordered = sorted([*names, "host"])
+            headers = SignedHeaders("", ";".join(ordered))  # the lines come with the values
+            prepared = self._presigns.of_path("PUT", begin, lifetime, base=self._base, headers=headers)
+            shape = known[names] = _Shape(ordered, self._site.address.host, prepared)
+        return shape
 
     def _form(self, key: str, order: UploadOrder, start: int, end: int) -> SignedRequest:
         if "${filename}" in key:
@@ -198,16 +249,15 @@ class S3Signer:
             return self._checked_chunks(state, chunks, checksums, begin, lifetime, end)
         path = f"{self._base}{encode_key(state.key)}"
         exact = state.plan.size is not None
-        urls: dict[int, Callable[[int], str]] = {}
+        prepared: dict[int | None, _Prepared] = {}
         made: list[SignedChunk] = []
-        size, url = -1, None
-        for chunk in chunks:
-            if url is None or (exact and chunk.size != size):
-                size = chunk.size
-                url = urls.get(size)
-                if url is None:
-                    url = urls[size] = self._part(path, state, begin, lifetime, size if exact else None).url
-            made.append(SignedChunk(_CHUNK, url(chunk.number), end, chunk))
+        for size, same in groupby(
+            chunks, _size_of if exact else _no_size
+        ):  # mostly two: all but the last, and the last
+            if size not in prepared:
+                prepared[size] = self._part(path, state, begin, lifetime, size)
+            run = list(same)
+            made += signed_chunks(_CHUNK, prepared[size].urls(map(_number_of, run)), end, run)
         return tuple(made)
 
     def _checked_chunks(

@@ -8,7 +8,7 @@ Signatures are deterministic (RFC 6979), so that the same request has the same U
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import Final
 
@@ -77,19 +77,23 @@ class AsymmetricPresigner:
         self._stamp = stamp
         self._part_name = part_name
 
-    def url(self, part: str | int) -> str:
-        """The signed URL; a text is encoded already."""
+    def url(self, part: str | int, lines: str = "") -> str:
+        """The signed URL; a text is encoded already. ``lines`` are the canonical headers that were not known before."""
         path, parameters = self._base, [*self._parameters]
         if self._part_name is None:
             path = f"{path}{part}"
         else:
             parameters.insert(0, (self._part_name, str(part)))
         query = "&".join(sorted((encode_query([pair]) for pair in parameters), key=lambda pair: pair.split("=", 1)))
-        lines, names = self._headers
-        canonical = f"{self._method}\n{path}\n{query}\n{lines}\n{names}\n{UNSIGNED_PAYLOAD}"
+        known, names = self._headers
+        canonical = f"{self._method}\n{path}\n{query}\n{known}{lines}\n{names}\n{UNSIGNED_PAYLOAD}"
         text = string_to_sign(self._stamp, canonical)
         signature = self._key.sign(text.encode(), ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
         return f"{self._origin}{path}?{encode_query(parameters)}&X-Amz-Signature={signature.hex()}"
+
+    def urls(self, parts: Iterable[str | int], lines: str = "") -> Iterator[str]:
+        """:meth:`url` of each."""
+        return (self.url(part, lines) for part in parts)
 
 
 class AsymmetricSigner:

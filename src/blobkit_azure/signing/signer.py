@@ -88,13 +88,15 @@ class AzureSigner:
         return _Batch(self, tuple(items), end)
 
     def prepared(self, order: UploadOrder, end: int) -> tuple[int, Presigner, RequestTemplate]:
-        """All that uploads of this order, which end then, have in common; remembered."""
+        """All that uploads of this order, which end then, have in common; remembered if the order lasts."""
         create = order.spec.if_absent and order.binds(Constraint.IF_ABSENT)
         grant = self._grant("c" if create else "w", end, headers=bound_headers(order))
         template = RequestTemplate("PUT", put_headers(order), _CREATED, order.spec, order.enforcement)
-        if len(self._uploads) >= _REMEMBERED:
-            self._uploads.clear()
-        made = self._uploads[order] = (end, self._presigner(grant), template)
+        made = (end, self._presigner(grant), template)
+        if order.lasting:
+            if len(self._uploads) >= _REMEMBERED:
+                self._uploads.clear()
+            self._uploads[order] = made
         return made
 
     def download(self, key: str, order: DownloadOrder, start: int, end: int) -> SignedRequest:

@@ -63,11 +63,13 @@ class FakeSigner:
     def __init__(self, valid_until: int | None = None) -> None:
         self.valid_until = valid_until
         self.signed: list[str] = []
+        self.orders: list[UploadOrder] = []
 
     def upload(self, key: str, order: UploadOrder, start: int, end: int) -> SignedRequest:
         method = "POST" if order.route is Route.POST else "PUT"
         template = RequestTemplate(method, {}, (200,), order.spec, order.enforcement)
         self.signed.append(key)
+        self.orders.append(order)
         return SignedRequest(template, f"https://fake/{key}?sig=secret&start={start}", end)
 
     def uploads(self, items: Sequence[tuple[str, UploadOrder]], start: int, end: int) -> Sequence[SignedRequest]:

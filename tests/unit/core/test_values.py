@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -248,6 +249,32 @@ SPECS = st.builds(
     st.booleans(),
     st.none() | st.binary(min_size=32, max_size=32),
 )
+
+
+def _accepted(**given: Any) -> bool:
+    try:
+        UploadSpec(**given)
+    except errors.InvalidArgument:
+        return False
+    return True
+
+
+@given(st.text(st.characters(max_codepoint=300), max_size=6) | st.text(" aZ_9~", max_size=6))
+def test_which_texts_a_spec_accepts(text: str) -> None:
+    printable = re.fullmatch(r"[!-~]+(?: [!-~]+)*", text) is not None
+    assert _accepted(cache_control=text) is _accepted(metadata={"a": text}) is printable
+    assert _accepted(metadata={text: "x"}) is (re.fullmatch(r"[a-z][a-z0-9_]*", text) is not None)
+
+
+def test_a_spec_is_immutable() -> None:
+    spec = UploadSpec(size=1, metadata={"a": "b"})
+    for name in ("size", "metadata", "fields", "constraints", "other"):
+        with pytest.raises(AttributeError):
+            setattr(spec, name, None)
+        with pytest.raises(AttributeError):
+            delattr(spec, name)
+    with pytest.raises(TypeError):
+        spec.metadata["a"] = "c"  # type: ignore[index]
 
 
 @given(SPECS)
