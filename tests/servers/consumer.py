@@ -13,12 +13,18 @@ import sys
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
+from typing import Final
 
 __all__ = ["consume", "consume_and_die", "handled"]
 
+_IDLE: Final = timedelta(seconds=3)
+
 
 def consume(url: str, journal: Path, changes: int) -> None:
-    """Consume until so many different changes are in the journal, whoever wrote them, and the queue is empty."""
+    """Consume until so many different changes are in the journal, whoever wrote them, and the queue is empty.
+
+    It counts as empty when nothing has come for longer than the leases of the tests, which a killed consumer still holds.
+    """
     _run(url, journal, changes, 0, status=0)
 
 
@@ -46,7 +52,7 @@ def main(url: str, journal: str, changes: str, death: str) -> None:
     path, count, idle = Path(journal), 0, False
     with blobkit.open_events(url) as source, path.open("a", encoding="utf-8") as file:
         while not idle or len(handled(path)) < int(changes) or int(death):
-            deliveries = source.receive(wait=timedelta(seconds=1))
+            deliveries = source.receive(wait=_IDLE)
             idle = not deliveries
             for delivery in deliveries:
                 for event in delivery.events:
