@@ -16,6 +16,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 _FIRST: Final = 0.1  # seconds
 _LONGEST: Final = 5.0
+_jitter: Final = random.Random()  # noqa: S311 - spreads callers, protects nothing; its own: a thread changes nobody's numbers
 
 
 def _passes(error: Exception) -> bool:
@@ -44,7 +45,7 @@ class Attempts:
                 except Exception as error:
                     if not left or not _passes(error):
                         raise
-                    time.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - spreads callers, protects nothing
+                    time.sleep(wait * _jitter.uniform(0.5, 1.0))
                     wait = min(wait * 2, _LONGEST)
             raise AssertionError("unreachable")
 

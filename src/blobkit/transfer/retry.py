@@ -12,6 +12,7 @@ from blobkit.errors import BlobkitError, InvalidArgument
 
 __all__ = ["Patience", "retry_after"]
 
+_jitter: Final = random.Random()  # noqa: S311 - no secret; its own, so that a thread changes nobody's random numbers
 _LONGEST_WISH: Final = 120.0  # a server that asks for more is asking for another day
 
 
@@ -42,7 +43,7 @@ class Patience:
             return None
         if asked is not None:
             return min(asked, _LONGEST_WISH)
-        return random.uniform(0, min(self.longest, self.base * 2 ** (attempt - 1)))  # noqa: S311 - not a secret
+        return _jitter.uniform(0, min(self.longest, self.base * 2 ** (attempt - 1)))
 
 
 def retry_after(text: str | None, now: datetime | None = None) -> float | None:
