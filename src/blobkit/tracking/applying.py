@@ -1,39 +1,50 @@
 """Events and claims become looks, and looks become changes.
 
-Written down, acknowledged, then acted upon: an event is in the inbox before anybody is told that it was taken, and a worker
-that dies leaves it there for another. The store is asked outside every transaction; the change then compares the upload's
-version, and when somebody was faster, all of it is done again.
+An event is in the inbox before anybody is told that it was taken, and a worker that dies leaves it there for another, or was
+not believed to have it. The store is asked outside every transaction; the change then compares the upload's version, and when
+somebody was faster, all of it is done again.
+
+Of a delivery of a few events each is looked at first, and written down together with what it changes: one transaction. A long
+one is written down as it is, acknowledged, and then acted upon one by one.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import update
 
-from blobkit.errors import BlobkitError, NotFound, Throttled
+from blobkit.errors import BlobkitError, Throttled
 from blobkit.events.controls import NotAnEvent, RecordError
 from blobkit.events.model import BlobEvent, EventKind
 from blobkit.tracking.database import Database, DatabaseUnavailable
+from blobkit.tracking.finding import find, get
 from blobkit.tracking.inbox import HANDLED, Inbox, Waiting
 from blobkit.tracking.judging import SWEPT
 from blobkit.tracking.looking import Looker
 from blobkit.tracking.moving import Change, apply_change
-from blobkit.tracking.places import PREFIXES, Places
-from blobkit.tracking.records import Upload, to_upload
+from blobkit.tracking.places import PREFIXES, Named, Places
+from blobkit.tracking.recording import Entry, Recorder
+from blobkit.tracking.records import Upload
 from blobkit.tracking.schema import uploads
 from blobkit.tracking.states import OPEN, State, Step
 from blobkit.tracking.timing import Timing
 
-__all__ = ["Applied", "Applier", "find", "get"]
+__all__ = ["Applied", "Applier"]
 
 _RACES: Final = 8
-_AT_ONCE: Final = 10
+_FEW: Final = 10
+"""So many events of one delivery are looked at before they are written down."""
+
+_PATIENCE: Final = 2.0
+"""Seconds of looking after which the rest of a delivery is written down first."""
+
 _log = logging.getLogger("blobkit.tracking")
 
 
@@ -64,30 +75,6 @@ class Applied:
     put_off: int = 0
 
 
-_by_key: Final = select(uploads).where(uploads.c.store == bindparam("store"), uploads.c.key == bindparam("key"))
-_by_served: Final = select(uploads).where(
-    uploads.c.served_store == bindparam("store"), uploads.c.served_key == bindparam("key")
-)
-_by_id: Final = select(uploads).where(uploads.c.id == bindparam("id"))
-
-
-def find(connection: Connection, store: str, key: str) -> Upload | None:
-    """The upload whose client writes to the key, or that is served from it."""
-    for query in (_by_key, _by_served):
-        row = connection.execute(query, {"store": store, "key": key}).first()
-        if row is not None:
-            return to_upload(row)
-    return None
-
-
-def get(connection: Connection, upload_id: UUID) -> Upload:
-    """The upload of the id. Raises NotFound."""
-    row = connection.execute(_by_id, {"id": upload_id}).first()
-    if row is None:
-        raise NotFound(f"there is no upload {upload_id}")
-    return to_upload(row)
-
-
 class Applier:
     """From deliveries and claims to changes."""
 
@@ -97,6 +84,7 @@ class Applier:
         places: Places,
         looker: Looker,
         inbox: Inbox,
+        recorder: Recorder,
         timing: Timing,
         now: Callable[[], datetime],
     ) -> None:
@@ -104,6 +92,7 @@ class Applier:
         self._places = places
         self._looker = looker
         self._inbox = inbox
+        self._recorder = recorder
         self._timing = timing
         self._now = now
 
@@ -122,16 +111,49 @@ class Applier:
         named = [item for item in located if item.event.kind in HANDLED]
         done = Applied(events=len(events), foreign=foreign)
         done.ignored = max(0, len(events) - foreign - len({id(item.event) for item in named}))
+        if not named and not refused:
+            return [], done
+        now = self._now()
+        entries = [Entry(item) for item in named]
+        if len(entries) <= _FEW:
+            self._look_first(entries, now)
+        unknown = [entry for entry in entries if entry.outlook != "known"]
         waiting: list[Waiting] = []
-        if named or refused:
-            now = self._now()
-            with self._database.write() as connection:
-                waiting = self._inbox.record(connection, named, now)
+        if unknown or refused:
+            with self._database.write(single=len(unknown) == 1 and not refused) as connection:
+                written = [self._recorder.write(connection, entry, now) for entry in unknown]
                 done.dead = self._inbox.bury(connection, refused, now)
-                for item in waiting[:_AT_ONCE]:  # while the connection is here; the others are read at their turn
-                    item.upload = find(connection, item.store, item.key)
-        done.new, done.duplicates = len(waiting), len(named) - len(waiting)
+            for entry, result in zip(unknown, written, strict=True):
+                done.new += result.new
+                done.changed += result.changed
+                done.parked += result.new and entry.outlook == "parked"
+                done.put_off += result.new and entry.outlook == "failed"
+                if result.waiting is not None:
+                    waiting.append(result.waiting)
+        done.duplicates = len(named) - done.new
         return waiting, done
+
+    def _look_first(self, entries: Sequence[Entry], now: datetime) -> None:
+        """Find out what each event is to change, as the store says now. Nothing is written."""
+        looked = [entry for entry in entries if entry.named.event.kind not in PREFIXES]
+        if not looked:
+            return
+        with self._database.read() as connection:
+            for entry in looked:
+                self._recorder.find(connection, entry)
+        until = time.monotonic() + _PATIENCE
+        for entry in looked:
+            if entry.outlook != "waits" or entry.upload is None:
+                continue
+            if time.monotonic() > until:
+                return
+            try:
+                entry.change = self._change_for(entry.upload, entry.named, now)
+                entry.outlook = "acts"
+            except Exception as error:
+                _tell(error, entry.named)
+                entry.error, entry.outlook = error, "failed"
+                return  # a store that does not answer must not keep the others from being written down
 
     def settle(self, waiting: Iterable[Waiting], done: Applied) -> None:
         """Act upon events that were written down. What fails is put off, and the next one's turn comes.
@@ -145,8 +167,7 @@ class Applier:
             except DatabaseUnavailable:
                 raise
             except Exception as error:
-                if not isinstance(error, BlobkitError):
-                    _log.exception("event %d cannot be acted upon", item.id)
+                _tell(error, item)
                 done.put_off += 1
                 with self._database.write() as connection:
                     if not self._inbox.put_off(connection, item, error, self._now()):
@@ -156,11 +177,9 @@ class Applier:
         if item.event.kind in PREFIXES:
             self._wake_below(item)
             return
-        upload = item.upload
         for _ in range(_RACES):
-            if upload is None:
-                with self._database.read() as connection:
-                    upload = find(connection, item.store, item.key)
+            with self._database.read() as connection:
+                upload = find(connection, item.store, item.key)
             now = self._now()
             if upload is None:
                 with self._database.write() as connection:
@@ -172,10 +191,9 @@ class Applier:
                     self._inbox.done(connection, item)
                     done.changed += change is not None and change.what is not None
                     return
-            upload = None
         raise _contended()
 
-    def _change_for(self, upload: Upload, item: Waiting, now: datetime) -> Change | None:
+    def _change_for(self, upload: Upload, item: Waiting | Named, now: datetime) -> Change | None:
         event = item.event
         place = upload.place
         served = place is not None and (place.store, place.key) == (item.store, item.key)
@@ -227,6 +245,11 @@ class Applier:
             if changed is not None:
                 return changed
         raise _contended()
+
+
+def _tell(error: Exception, item: Waiting | Named) -> None:
+    if not isinstance(error, BlobkitError):
+        _log.error("an event of %s in %s cannot be acted upon", item.key, item.store, exc_info=error)
 
 
 def _contended() -> Throttled:

@@ -23,8 +23,8 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from blobkit.blobs import BlobInfo, Pin
 from blobkit.errors import PreconditionFailed
-from blobkit.tracking.applying import get
 from blobkit.tracking.database import Database
+from blobkit.tracking.finding import get
 from blobkit.tracking.moving import Change, apply_change
 from blobkit.tracking.places import Places
 from blobkit.tracking.records import Upload, to_upload

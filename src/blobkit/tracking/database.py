@@ -78,10 +78,12 @@ class Database:
             self.engine.dispose()
 
     @contextmanager
-    def write(self, *, redone: bool = False) -> Iterator[Connection]:
+    def write(self, *, redone: bool = False, single: bool = False) -> Iterator[Connection]:
         """A transaction, committed at the end and rolled back by an exception. In SQLite writers take turns.
 
         Args:
+            single: It is to be one statement, which in PostgreSQL is a transaction by itself: no BEGIN and no COMMIT go
+                back and forth.
             redone: If the database's machine loses its power right now, this may be lost, since something that is durable
                 will have it done again: the event in the inbox, the notice that was not marked. It need not wait for the
                 disk. The next transaction that does wait makes it durable too; none is ever lost before an earlier one.
@@ -90,6 +92,9 @@ class Database:
             Unavailable: The database did not answer; nothing was committed, as far as anybody knows.
         """
         with _translated(), self.engine.connect() as connection:
+            if single and self.shared:
+                yield connection.execution_options(isolation_level="AUTOCOMMIT")
+                return
             if redone and not self.shared:
                 connection.execution_options(**{_REDONE: True})
             with connection.begin():
@@ -99,9 +104,13 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection that only reads: no writer waits for it. Raises Unavailable."""
+        """A connection that only reads: no writer waits for it. In PostgreSQL each statement sees what is committed then.
+
+        Raises:
+            Unavailable: The database did not answer.
+        """
         with _translated(), self.engine.connect() as connection:
-            connection.execution_options(**{_READING: True})
+            connection.execution_options(**({"isolation_level": "AUTOCOMMIT"} if self.shared else {_READING: True}))
             yield connection
 
     def insert(self, table: Table) -> Insert:

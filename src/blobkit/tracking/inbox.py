@@ -15,12 +15,10 @@ from blobkit.errors import MalformedEvent
 from blobkit.events.controls import NotAnEvent, RecordError
 from blobkit.events.model import BlobEvent, EventKind
 from blobkit.tracking.database import Database
-from blobkit.tracking.places import Named
-from blobkit.tracking.records import Upload
 from blobkit.tracking.schema import inbox
 from blobkit.tracking.timing import Timing
 
-__all__ = ["HANDLED", "MAX_ATTEMPTS", "Inbox", "Waiting"]
+__all__ = ["HANDLED", "MAX_ATTEMPTS", "Inbox", "Waiting", "told_of"]
 
 HANDLED: Final = frozenset(
     {
@@ -45,7 +43,7 @@ _SHOWN: Final = 200
 
 @dataclass(slots=True)
 class Waiting:
-    """One event of the inbox that somebody works on now; ``upload`` is what its key was found to be, if it was read."""
+    """One event of the inbox that somebody works on now."""
 
     id: int
     store: str
@@ -53,7 +51,6 @@ class Waiting:
     event: BlobEvent
     attempts: int
     received_at: datetime
-    upload: Upload | None = None
 
 
 class Inbox:
@@ -63,25 +60,6 @@ class Inbox:
         self._database = database
         self._timing = timing
         self._put = database.insert(inbox).returning(inbox.c.id)
-
-    def record(self, connection: Connection, named: Sequence[Named], now: datetime) -> list[Waiting]:
-        """Write events down, reserved for the caller; those that are there already are left out of the result."""
-        found = []
-        for item in named:
-            row = {
-                "dedupe_key": _dedupe_key(item),
-                "state": "new",
-                "store": item.store,
-                "key": item.key,
-                "event": _document(item),
-                "attempts": 1,
-                "received_at": now,
-                "retry_at": now + self._timing.lease,
-            }
-            number = connection.execute(self._put, row).scalar()
-            if number is not None:
-                found.append(Waiting(number, item.store, item.key, item.event, 1, now))
-        return found
 
     def bury(self, connection: Connection, refused: Sequence[RecordError | NotAnEvent], now: datetime) -> int:
         """Keep what cannot be read, cut short, so that somebody can look at it and the queue is rid of it."""
@@ -131,7 +109,7 @@ class Inbox:
 
     def put_off(self, connection: Connection, item: Waiting, error: Exception, now: datetime) -> bool:
         """It could not be acted upon yet. Returns False when it was put aside for good."""
-        said = _storable(f"{type(error).__name__}: {error}", _SHOWN)
+        said = told_of(error)
         if item.attempts >= MAX_ATTEMPTS:
             connection.execute(_end, {"this": item.id, "new_state": "dead", "new_error": said})
             return False
@@ -173,13 +151,9 @@ _end: Final = (
 )
 
 
-def _dedupe_key(item: Named) -> str:
-    """The event's own key; of an event that concerns several stores, one for each."""
-    return hashlib.sha256(f"{item.event.dedupe_key}\n{item.store}\n{item.key}".encode()).hexdigest()
-
-
-def _document(item: Named) -> str:
-    return json.dumps(item.event.to_dict(), ensure_ascii=True, separators=(",", ":"))
+def told_of(error: Exception) -> str:
+    """An error, as a row keeps it."""
+    return _storable(f"{type(error).__name__}: {error}", _SHOWN)
 
 
 def _raw(item: RecordError | NotAnEvent) -> str:

@@ -18,7 +18,7 @@ from blobkit.tracking.states import MOVES, SIGNALS, Signal, State, Step
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["Change", "apply_change", "note"]
+__all__ = ["Change", "Plan", "Shape", "apply_change", "conditional_update", "make", "note", "plan_change"]
 
 _TOLD: Final = (
     "owner", "filename", "store", "key", "size", "content_type", "version", "etag", "reason",
@@ -53,7 +53,49 @@ class Change:
         return MOVES[self.what].notice if isinstance(self.what, Step) else self.what
 
 
+Shape = tuple[tuple[State, ...], tuple[str, ...]]
+"""What a change's statement depends on: the states that it may start from, and the columns that it writes."""
+
 _put_notice: Final = insert(outbox)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A change of one upload as it was read, ready to be made.
+
+    Attributes:
+        shape, given: The conditional update, and its values.
+        changed: The upload as it is then.
+        notice: What is put into the outbox; None when nobody is told.
+    """
+
+    shape: Shape
+    given: Mapping[str, Any]
+    changed: Upload
+    notice: Mapping[str, Any] | None
+
+
+def plan_change(upload: Upload, change: Change, now: datetime) -> Plan | None:
+    """What there is to be written; None when the upload is in a state that the change cannot start from."""
+    sources = change.sources()
+    if upload.state not in sources:
+        return None
+    version = upload.state_version + 1
+    values = {**change.values, "state": change.target(upload.state), "state_version": version, "updated_at": now}
+    given = {f"new_{name}": value for name, value in values.items()}
+    given |= {"this": upload.id, "was": upload.state_version}
+    changed = replace(upload, **values)
+    kind = change.notice()
+    return Plan((sources, tuple(values)), given, changed, None if kind is None else _notice(changed, kind, now))
+
+
+def make(connection: Connection, plan: Plan) -> bool:
+    """Make the change if the upload is still as it was read, and put its notice into the outbox."""
+    if connection.execute(conditional_update(plan.shape), plan.given).rowcount != 1:
+        return False
+    if plan.notice is not None:
+        connection.execute(_put_notice, plan.notice)
+    return True
 
 
 def apply_change(connection: Connection, upload: Upload, change: Change, now: datetime) -> Upload | None:
@@ -63,25 +105,14 @@ def apply_change(connection: Connection, upload: Upload, change: Change, now: da
         The upload as it is now; None when somebody else changed it meanwhile, or it is in a state that the change cannot
         start from: then nothing happened.
     """
-    sources = change.sources()
-    if upload.state not in sources:
-        return None
-    version = upload.state_version + 1
-    values = {**change.values, "state": change.target(upload.state), "state_version": version, "updated_at": now}
-    given = {f"new_{name}": value for name, value in values.items()}
-    statement = _statement(sources, tuple(values))
-    done = connection.execute(statement, {"this": upload.id, "was": upload.state_version, **given})
-    if done.rowcount != 1:
-        return None
-    changed = replace(upload, **values)
-    if (kind := change.notice()) is not None:
-        connection.execute(_put_notice, _notice(changed, kind, now))
-    return changed
+    plan = plan_change(upload, change, now)
+    return plan.changed if plan is not None and make(connection, plan) else None
 
 
 @cache
-def _statement(sources: tuple[State, ...], columns: tuple[str, ...]) -> Update:
-    """The conditional update of these columns: one for each move, and for each set of columns that goes with it."""
+def conditional_update(shape: Shape) -> Update:
+    """The update of these columns: one for each move, and for each set of columns that goes with it."""
+    sources, columns = shape
     return (
         update(uploads)
         .where(

@@ -15,7 +15,7 @@ from blobkit.tracking.schema import uploads
 from blobkit.tracking.states import State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Row
 
@@ -158,7 +158,7 @@ _NAMES: Final = tuple(column.name for column in uploads.columns)
 _STATE: Final = _NAMES.index("state")
 
 
-def to_upload(row: Row[Any]) -> Upload:
+def to_upload(row: Row[Any] | Sequence[Any]) -> Upload:
     """The upload of a row with every column of ``blobkit_uploads``, in order."""
     values = list(row)
     values[_STATE] = State(values[_STATE])

@@ -21,16 +21,18 @@ from blobkit.plans import PlanLinks, UploadPlan
 from blobkit.session import UploadSession
 from blobkit.spec import UploadSpec
 from blobkit.store import SINGLE_REQUEST, Store
-from blobkit.tracking.applying import Applied, Applier, find, get
+from blobkit.tracking.applying import Applied, Applier
 from blobkit.tracking.beginning import Beginner, Hook, Quota, Usage, Wish
 from blobkit.tracking.checking import Checking
 from blobkit.tracking.database import Database
+from blobkit.tracking.finding import find, get
 from blobkit.tracking.inbox import Inbox
 from blobkit.tracking.looking import Looker, resumed
 from blobkit.tracking.moving import Change, apply_change
 from blobkit.tracking.outbox import Outbox
 from blobkit.tracking.places import Places, Stores
 from blobkit.tracking.reconciling import Reconciler
+from blobkit.tracking.recording import Recorder
 from blobkit.tracking.records import Upload, to_upload
 from blobkit.tracking.report import ReconcileReport
 from blobkit.tracking.schema import uploads
@@ -123,7 +125,8 @@ class Tracker:
         self.database = Database(database, migrate=migrate)
         self._inbox = Inbox(self.database, self.timing)
         self._looker = Looker(self.places, self.timing)
-        self._applier = Applier(self.database, self.places, self._looker, self._inbox, self.timing, self.now)
+        recorder = Recorder(self.database, self.timing)
+        self._applier = Applier(self.database, self.places, self._looker, self._inbox, recorder, self.timing, self.now)
         self._beginner = Beginner(
             self.database, self.places, self.timing, self.now,
             keys=template, hooks=hooks, quota=quota, checked=self.checked,

@@ -152,26 +152,6 @@ def test_while_the_database_is_away_nothing_is_acknowledged_and_nothing_is_lost(
     assert world.state(upload) == "available"
 
 
-def test_an_event_is_acknowledged_after_it_is_written_and_before_it_is_acted_upon(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    upload = world.begin()
-    world.put(upload)
-    message = Message(world.events)
-
-    def away(*_: object, **__: object) -> None:
-        assert message.ended == ["ack"]
-        assert world.tracker._inbox.count("new") == 1
-        raise blobkit.ConnectionFailed("away")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(world.media._calls.backend, "head", away)
-        assert world.tracker.apply(message).put_off == 1
-    world.later(timedelta(seconds=2))
-    assert world.state(upload) == "available"
-    assert world.tracker._inbox.count("done") == 1
-
-
 def test_a_database_without_an_answer_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(blobkit.Unavailable):
         Tracker("postgresql+psycopg://nobody@127.0.0.1:9/none?connect_timeout=2", stores={})
