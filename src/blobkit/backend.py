@@ -180,28 +180,21 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UploadOrder:
-    """A decided upload: what to bind, on which route.
+    """A decided upload: what to bind, on which route. A reused spec has one order, which a signer does well to remember.
 
     Attributes:
         spec: The constraints.
         route: PUT or POST.
         enforcement: Who sees to each of them.
-        lasting: Whether the same object comes again with its spec, so that a signer does well to remember what it made of it.
     """
 
     spec: UploadSpec
     route: Route
     enforcement: Mapping[Constraint, Enforcement]
-    lasting: bool = True
 
-    def once(self, spec: UploadSpec) -> UploadOrder:
-        """The same decision for a spec with the same constraints, which will not come again."""
-        made = _new_order(UploadOrder)
-        _set_order_spec(made, spec)
-        _set_order_route(made, self.route)
-        _set_order_enforcement(made, self.enforcement)
-        _set_order_lasting(made, False)
-        return made
+    def of(self, spec: UploadSpec | None) -> UploadOrder:
+        """The same decision for another spec with the same constraints; this one for None."""
+        return self if spec is None else UploadOrder(spec, self.route, self.enforcement)
 
     def binds(self, constraint: Constraint) -> bool:
         """Whether the signature must bind this constraint."""
@@ -211,13 +204,6 @@ class UploadOrder:
 _SIGNATURE: Final = (
     Enforcement.SIGNATURE
 )  # to find a member in its enumeration takes as long as to look the constraint up
-_new_order: Final = object.__new__
-_set_order_spec: Final = UploadOrder.__dict__[
-    "spec"
-].__set__  # by the descriptors: a constructor's call costs thrice as much
-_set_order_route: Final = UploadOrder.__dict__["route"].__set__
-_set_order_enforcement: Final = UploadOrder.__dict__["enforcement"].__set__
-_set_order_lasting: Final = UploadOrder.__dict__["lasting"].__set__
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,8 +365,13 @@ class Signer(Protocol):
         """When the credentials end, seconds since the epoch; None when they do not."""
         ...
 
-    def upload(self, key: str, order: UploadOrder, start: int, end: int) -> SignedRequest:
-        """A PUT or a form POST that binds everything that ``order`` says is bound by the signature."""
+    def upload(
+        self, key: str, order: UploadOrder, start: int, end: int, spec: UploadSpec | None = None
+    ) -> SignedRequest:
+        """A PUT or a form POST that binds everything that ``order`` says is bound by the signature.
+
+        ``spec`` stands in for the order's: it has the same constraints, and will not come again.
+        """
         ...
 
     def uploads(self, items: Sequence[tuple[str, UploadOrder]], start: int, end: int) -> Sequence[SignedRequest]:

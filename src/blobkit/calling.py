@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 from blobkit import arguments, ops, sealing
 from blobkit.backend import Backend, Capabilities, Feature, SessionState, Signer, UploadOrder
@@ -47,6 +47,9 @@ __all__ = ["Calls", "NeedsThread", "inline"]
 _BLOCK: Final = MiB
 _ORDERS: Final = 1024
 _EMPTY: Final = UploadSpec()
+K = TypeVar("K")
+_Constraints = frozenset[Constraint]
+_NONE: Final[_Constraints] = frozenset()
 
 inline: ContextVar[bool] = ContextVar("inline", default=False)
 """Set by AsyncStore while it signs on the event loop: a signer that would have to wait then raises NeedsThread."""
@@ -88,8 +91,8 @@ class Calls:
         self._env = env
         self._signing: tuple[Signer, int | None] | None = None
         self._life: tuple[timedelta | None, int, int] | None = None
-        self._orders: dict[UploadSpec, UploadOrder] = {}
-        self._decisions: dict[frozenset[Constraint], UploadOrder] = {}  # at most one for each set of constraints
+        self._orders: dict[UploadSpec | tuple[UploadSpec, _Constraints], UploadOrder] = {}
+        self._decisions: dict[tuple[_Constraints, _Constraints], UploadOrder] = {}
 
     def at(self, prefix: str) -> Calls:
         """The same on another prefix."""
@@ -157,34 +160,24 @@ class Calls:
         """Who enforces what of this spec here; remembered, so that a reused spec costs one look-up."""
         if spec is None:
             spec = _EMPTY
-        if verify_after:
-            return self._decide(ops.merge_spec(spec, None), ops.verified(verify_after))
-        known = self._orders.get(spec)
+        what = (spec, ops.verified(verify_after)) if verify_after else spec
+        known = self._orders.get(what)
         if known is not None:
             return known
-        decided = self._decided(ops.merge_spec(spec, None))
-        order = UploadOrder(spec, decided.route, decided.enforcement)
-        if len(self._orders) >= _ORDERS:
-            self._orders.clear()
-        self._orders[spec] = order
+        spec = ops.merge_spec(spec, None)
+        order = self.decision(spec, verify_after).of(spec)
+        _remember(self._orders, what, order)
         return order
 
-    def order_once(self, spec: UploadSpec, verify_after: ops.VerifyAfter) -> UploadOrder:
-        """The same for a spec that was made for this call: it will not come again, so nothing of it is remembered."""
-        if verify_after:
-            return self._decide(spec, ops.verified(verify_after)).once(spec)
-        return (self._decisions.get(spec.constraints) or self._decided(spec)).once(spec)
-
-    def _decided(self, spec: UploadSpec) -> UploadOrder:
+    def decision(self, spec: UploadSpec, verify_after: ops.VerifyAfter) -> UploadOrder:
         """An order with the same constraints: who enforces what depends on what is asked, not on how much."""
-        known = self._decisions.get(spec.constraints)
+        what = (spec.constraints, ops.verified(verify_after) if verify_after else _NONE)
+        known = self._decisions.get(what)
         if known is None:
-            known = self._decisions[spec.constraints] = self._decide(spec, frozenset())
+            ops.require(self.capabilities, self.provider, Feature.SIGN_UPLOAD)
+            known = ops.decide_upload(spec, self.capabilities, self.provider, what[1])
+            _remember(self._decisions, what, known)
         return known
-
-    def _decide(self, spec: UploadSpec, late: frozenset[Constraint]) -> UploadOrder:
-        ops.require(self.capabilities, self.provider, Feature.SIGN_UPLOAD)
-        return ops.decide_upload(spec, self.capabilities, self.provider, late)
 
     def signer(self, end: int) -> tuple[Signer, int]:
         """A signer whose credentials last until ``end``, or the end that they allow."""
@@ -341,3 +334,9 @@ def _numbers(plan: ChunkPlan, numbers: Iterable[int] | None) -> list[int]:
     if plan.size is None:
         raise InvalidChunk("the size is unknown: name the chunks to sign")
     return list(range(1, len(plan) + 1))
+
+
+def _remember(known: dict[K, UploadOrder], what: K, order: UploadOrder) -> None:
+    if len(known) >= _ORDERS:
+        known.clear()
+    known[what] = order

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Final, Literal, NoReturn, SupportsIndex
+from typing import Final, Literal, NoReturn, SupportsIndex, overload
 
 from blobkit.chunking import Chunk
 from blobkit.errors import InvalidArgument
@@ -25,7 +25,9 @@ __all__ = [
     "Receipt",
     "RequestTemplate",
     "SignedChunk",
+    "SignedChunks",
     "SignedRequest",
+    "SignedRequests",
     "SignedUrl",
     "signed_chunks",
     "signed_requests",
@@ -45,48 +47,87 @@ def _no_headers() -> Mapping[str, str]:
     return MappingProxyType({})
 
 
+_Headers = Mapping[str, str] | Callable[[UploadSpec], Mapping[str, str]]
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _NO_ENFORCEMENT: Final[Mapping[Constraint, Enforcement]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True, eq=False, init=False)
-class RequestTemplate:
+class _Immutable:
+    """Slots that are written once, by their descriptors: three times cheaper than a frozen dataclass."""
+
+    __slots__ = ()
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__} is immutable")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__} is immutable")
+
+
+class _Grant(_Immutable):
+    """What whoever has it may use."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(f"{type(self).__name__} does not pickle: it grants access; pass what as_dict() gives")
+
+
+class RequestTemplate(_Immutable):
     """What signed requests of one kind share.
 
-    Attributes:
+    Args:
         method: ``GET | HEAD | PUT | POST | DELETE``.
-        headers: Exactly what the client must send besides what HTTP itself needs (Host, Content-Length).
+        headers: Exactly what the client must send besides what HTTP itself needs (Host, Content-Length); or what makes them
+            of a spec, where each request has its own.
         expected_status: The statuses that mean success.
-        spec: What was asked of an upload; None for downloads and deletes.
+        spec: What was asked of an upload; None for downloads and deletes, and where each request has its own.
         enforcement: Who sees to each constraint.
     """
 
-    method: str
-    headers: Mapping[str, str]
-    expected_status: tuple[int, ...]
-    spec: UploadSpec | None
-    enforcement: Mapping[Constraint, Enforcement]
+    __slots__ = ("_parts",)
+    _parts: tuple[str, _Headers, tuple[int, ...], UploadSpec | None, Mapping[Constraint, Enforcement]]
 
     def __init__(
         self,
         method: str,
-        headers: Mapping[str, str] = _NO_HEADERS,
+        headers: _Headers = _NO_HEADERS,
         expected_status: tuple[int, ...] = (200,),
         spec: UploadSpec | None = None,
         enforcement: Mapping[Constraint, Enforcement] = _NO_ENFORCEMENT,
     ) -> None:
-        _set_method(self, method)  # by the descriptors: where constraints vary, there is a template for each request
-        _set_headers(self, headers)
-        _set_expected_status(self, expected_status)
-        _set_spec(self, spec)
-        _set_enforcement(self, enforcement)
+        _set_template_parts(self, (method, headers, expected_status, spec, enforcement))
+
+    @property
+    def method(self) -> str:
+        """``GET | HEAD | PUT | POST | DELETE``."""
+        return self._parts[0]
+
+    def headers_for(self, spec: UploadSpec | None) -> Mapping[str, str]:
+        """Exactly what the client must send besides what HTTP itself needs."""
+        headers = self._parts[1]
+        if not callable(headers):
+            return headers
+        assert spec is not None, "headers that are made of a spec have one"
+        return headers(spec)
+
+    @property
+    def expected_status(self) -> tuple[int, ...]:
+        """The statuses that mean success."""
+        return self._parts[2]
+
+    @property
+    def spec(self) -> UploadSpec | None:
+        """What was asked of an upload."""
+        return self._parts[3]
+
+    @property
+    def enforcement(self) -> Mapping[Constraint, Enforcement]:
+        """Who sees to each constraint."""
+        return self._parts[4]
 
 
-_set_method: Final = RequestTemplate.__dict__["method"].__set__
-_set_headers: Final = RequestTemplate.__dict__["headers"].__set__
-_set_expected_status: Final = RequestTemplate.__dict__["expected_status"].__set__
-_set_spec: Final = RequestTemplate.__dict__["spec"].__set__
-_set_enforcement: Final = RequestTemplate.__dict__["enforcement"].__set__
+_set_template_parts: Final = RequestTemplate.__dict__["_parts"].__set__
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,34 +163,25 @@ class ChunkTemplate:
     content_range: bool = False
 
 
-class _Immutable:
-    """Slots that are written once, by their descriptors: three times cheaper than a frozen dataclass."""
-
-    __slots__ = ()
-
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"{type(self).__name__} is immutable")
-
-    def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"{type(self).__name__} is immutable")
-
-    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
-        raise TypeError(f"{type(self).__name__} does not pickle: it grants access; pass what as_dict() gives")
-
-
-class SignedRequest(_Immutable):
+class SignedRequest(_Grant):
     """One request that a client may make until :attr:`expires_at`, exactly as described.
 
-    Signers make them; see :class:`RequestTemplate` for the meaning of the shared part.
+    Signers make them; see :class:`RequestTemplate` for the meaning of the shared part. ``spec`` is the request's own, where
+    the template has none.
     """
 
     __slots__ = ("_parts",)
-    _parts: tuple[RequestTemplate, str, int, Mapping[str, str] | None]
+    _parts: tuple[RequestTemplate, str, int, Mapping[str, str] | None, UploadSpec | None]
 
     def __init__(
-        self, template: RequestTemplate, url: str, expires: int, fields: Mapping[str, str] | None = None
+        self,
+        template: RequestTemplate,
+        url: str,
+        expires: int,
+        fields: Mapping[str, str] | None = None,
+        spec: UploadSpec | None = None,
     ) -> None:
-        _set_parts(self, (template, url, expires, fields))  # one slot: four would take twice as long
+        _set_parts(self, (template, url, expires, fields, spec))  # one slot: five would take twice as long
 
     @property
     def method(self) -> str:
@@ -164,7 +196,7 @@ class SignedRequest(_Immutable):
     @property
     def headers(self) -> Mapping[str, str]:
         """Exactly what the client must send besides what HTTP itself needs."""
-        return self._parts[0].headers
+        return self._parts[0].headers_for(self._parts[4])
 
     @property
     def fields(self) -> Mapping[str, str] | None:
@@ -185,7 +217,7 @@ class SignedRequest(_Immutable):
     @property
     def spec(self) -> UploadSpec | None:
         """What was asked of the upload."""
-        return self._parts[0].spec
+        return self._parts[4] or self._parts[0].spec
 
     @property
     def enforcement(self) -> Mapping[Constraint, Enforcement]:
@@ -245,11 +277,40 @@ def signed_requests(template: RequestTemplate, urls: Iterable[str], expires: int
     make, fill, kind = object.__new__, _set_parts, SignedRequest
     for url in urls:
         made = make(kind)
-        fill(made, (template, url, expires, None))
+        fill(made, (template, url, expires, None, None))
         yield made
 
 
-class SignedChunk(_Immutable):
+class SignedRequests(Sequence[SignedRequest]):
+    """Requests of one template: signed already, each made when it is read. Of thousands, only the URLs are held."""
+
+    __slots__ = ("_expires", "_template", "_urls")
+
+    def __init__(self, template: RequestTemplate, urls: Sequence[str], expires: int) -> None:
+        self._template = template
+        self._urls = urls
+        self._expires = expires
+
+    def __len__(self) -> int:
+        return len(self._urls)
+
+    @overload
+    def __getitem__(self, index: int) -> SignedRequest: ...
+    @overload
+    def __getitem__(self, index: slice) -> SignedRequests: ...
+    def __getitem__(self, index: int | slice) -> SignedRequest | SignedRequests:
+        if isinstance(index, slice):
+            return SignedRequests(self._template, self._urls[index], self._expires)
+        return SignedRequest(self._template, self._urls[index], self._expires)
+
+    def __iter__(self) -> Iterator[SignedRequest]:
+        return signed_requests(self._template, self._urls, self._expires)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} signed requests>"
+
+
+class SignedChunk(_Grant):
     """One chunk of a session, and the request that moves it."""
 
     __slots__ = ("_parts",)
@@ -331,6 +392,36 @@ def signed_chunks(
         made = make(kind)
         fill(made, (template, url, expires, chunk, None))
         yield made
+
+
+class SignedChunks(Sequence[SignedChunk]):
+    """Chunks of one template: signed already, each made when it is read."""
+
+    __slots__ = ("_chunks", "_expires", "_template", "_urls")
+
+    def __init__(self, template: ChunkTemplate, urls: Sequence[str], expires: int, chunks: Sequence[Chunk]) -> None:
+        self._template = template
+        self._urls = urls
+        self._expires = expires
+        self._chunks = chunks
+
+    def __len__(self) -> int:
+        return len(self._urls)
+
+    @overload
+    def __getitem__(self, index: int) -> SignedChunk: ...
+    @overload
+    def __getitem__(self, index: slice) -> SignedChunks: ...
+    def __getitem__(self, index: int | slice) -> SignedChunk | SignedChunks:
+        if isinstance(index, slice):
+            return SignedChunks(self._template, self._urls[index], self._expires, self._chunks[index])
+        return SignedChunk(self._template, self._urls[index], self._expires, self._chunks[index])
+
+    def __iter__(self) -> Iterator[SignedChunk]:
+        return signed_chunks(self._template, self._urls, self._expires, self._chunks)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} signed chunks>"
 
 
 _set_parts: Final = SignedRequest.__dict__["_parts"].__set__

@@ -6,14 +6,14 @@ import json
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from functools import cache, lru_cache
+from functools import cache
 from types import MappingProxyType
 from typing import Final, NamedTuple, NoReturn, Self
 
 from blobkit.blobs import UPLOAD_ID_KEY, Checksum
 from blobkit.errors import InvalidArgument
 
-__all__ = ["Constraint", "Enforcement", "GiB", "KiB", "MiB", "Route", "TiB", "UploadSpec"]
+__all__ = ["Constraint", "Enforcement", "GiB", "KiB", "MiB", "Route", "SpecFields", "TiB", "UploadSpec", "spec_of"]
 
 KiB: Final = 1024
 MiB: Final = 1024 * KiB
@@ -24,7 +24,8 @@ METADATA_LIMIT: Final = 2 * KiB  # S3's limit, the smallest of the three; it cou
 _RESERVED: Final = len(UPLOAD_ID_KEY) + 32  # our own mark: its name and 32 hex digits
 _TYPE: Final = re.compile(r"[!#$&^_.+\-A-Za-z0-9]+/[!#$&^_.+\-A-Za-z0-9]+(?:; ?[!-~]+(?: [!-~]+)*)?\Z")
 _MAX_SIZE: Final = 2**63 - 1
-_LONG: Final = 128  # characters; a longer text is matched anew each time rather than remembered
+_LONG: Final = 128  # characters; a longer text is checked anew each time rather than noted
+_NOTED: Final = 256
 
 
 class Constraint(StrEnum):
@@ -108,7 +109,7 @@ class UploadSpec:
     fields: SpecFields
     _hash: int
 
-    def __init__(  # noqa: C901 - a list, written out because it is hot
+    def __init__(
         self,
         *,
         content_type: str | None = None,
@@ -123,51 +124,10 @@ class UploadSpec:
         storage_class: str | None = None,
         if_absent: bool = False,
     ) -> None:
-        shape = 0  # which constraints are given, a bit for each
-        if size is not None:
-            _check_size("size", size)
-            if min_size is not None or max_size is not None:
-                raise InvalidArgument("size is exact: it goes without min_size and max_size")
-            shape |= _SIZE
-        elif min_size is not None or max_size is not None:
-            _check_range(min_size, max_size)
-            shape |= _SIZE_RANGE
-        if content_type is not None:
-            if not _is_media_type(content_type):
-                raise InvalidArgument(f"not a media type: {content_type!r}", hint='type/subtype, such as "image/png"')
-            shape |= _CONTENT_TYPE
-        if checksum is not None:
-            if not isinstance(checksum, Checksum) or checksum.composite:
-                raise InvalidArgument(
-                    "checksum must be a Checksum of the whole object", hint='Checksum.of("sha256", data)'
-                )
-            shape |= _CHECKSUM
-        kept = _NO_METADATA
-        if metadata:
-            kept = MappingProxyType(_checked_metadata(metadata))
-            shape |= _METADATA
-        if if_absent is not False:
-            if if_absent is not True:
-                raise InvalidArgument("if_absent must be True or False")
-            shape |= _IF_ABSENT
-        if cache_control is not None:
-            _check_printable("cache_control", cache_control)
-            shape |= _CACHE_CONTROL
-        if content_disposition is not None:
-            _check_printable("content_disposition", content_disposition)
-            shape |= _CONTENT_DISPOSITION
-        if content_encoding is not None:
-            _check_printable("content_encoding", content_encoding)
-            shape |= _CONTENT_ENCODING
-        if storage_class is not None:
-            _check_printable("storage_class", storage_class)
-            shape |= _STORAGE_CLASS
-        given = (
-            content_type, size, min_size, max_size, checksum, kept,
+        _fill(self, (
+            content_type, size, min_size, max_size, checksum, metadata,
             cache_control, content_disposition, content_encoding, storage_class, if_absent,
-        )  # fmt: skip
-        _set_fields(self, _new(SpecFields, given))
-        _set_constraints(self, _constraints(shape))
+        ))  # fmt: skip
 
     @property
     def content_type(self) -> str | None:
@@ -340,6 +300,74 @@ class UploadSpec:
         )
 
 
+Given = tuple[
+    str | None, int | None, int | None, int | None, Checksum | None, Mapping[str, str] | None,
+    str | None, str | None, str | None, str | None, bool,
+]  # fmt: skip
+"""The arguments of a spec, in their order."""
+
+
+def spec_of(given: Given) -> UploadSpec:
+    """A spec of all its arguments at once: for the verbs that take them one by one. Raises InvalidArgument."""
+    made = _new_spec(UploadSpec)
+    _fill(made, given)
+    return made
+
+
+def _fill(spec: UploadSpec, given: Given) -> None:  # noqa: C901 - a list, written out because it is hot
+    """Check what is given, and put it into a new spec. Raises InvalidArgument."""
+    (
+        content_type, size, min_size, max_size, checksum, metadata,
+        cache_control, content_disposition, content_encoding, storage_class, if_absent,
+    ) = given  # fmt: skip
+    shape = 0  # which constraints are given, a bit for each
+    if size is not None:
+        if type(size) is not int or not 0 <= size <= _MAX_SIZE:
+            _check_size("size", size)
+        if min_size is not None or max_size is not None:
+            raise InvalidArgument("size is exact: it goes without min_size and max_size")
+        shape |= _SIZE
+    elif min_size is not None or max_size is not None:
+        _check_range(min_size, max_size)
+        shape |= _SIZE_RANGE
+    if content_type is not None:
+        if type(content_type) is not str or content_type not in _types:
+            _check_media_type(content_type)
+        shape |= _CONTENT_TYPE
+    if checksum is not None:
+        if not isinstance(checksum, Checksum) or checksum.composite:
+            raise InvalidArgument("checksum must be a Checksum of the whole object", hint='Checksum.of("sha256", data)')
+        shape |= _CHECKSUM
+    kept = _NO_METADATA
+    if metadata:
+        kept = MappingProxyType(_checked_metadata(metadata))
+        shape |= _METADATA
+    if if_absent is not False:
+        if if_absent is not True:
+            raise InvalidArgument("if_absent must be True or False")
+        shape |= _IF_ABSENT
+    if cache_control is not None:
+        if type(cache_control) is not str or cache_control not in _texts:
+            _check_printable("cache_control", cache_control)
+        shape |= _CACHE_CONTROL
+    if content_disposition is not None:
+        if type(content_disposition) is not str or content_disposition not in _texts:
+            _check_printable("content_disposition", content_disposition)
+        shape |= _CONTENT_DISPOSITION
+    if content_encoding is not None:
+        _check_printable("content_encoding", content_encoding)
+        shape |= _CONTENT_ENCODING
+    if storage_class is not None:
+        _check_printable("storage_class", storage_class)
+        shape |= _STORAGE_CLASS
+    _set_fields(spec, _new(SpecFields, (
+        content_type, size, min_size, max_size, checksum, kept,
+        cache_control, content_disposition, content_encoding, storage_class, if_absent,
+    )))  # fmt: skip
+    _set_constraints(spec, _constraints(shape))
+
+
+_new_spec: Final = object.__new__
 _new: Final = tuple.__new__  # a third of the cost of the constructor that NamedTuple makes
 _set_fields: Final = UploadSpec.__dict__["fields"].__set__
 _set_constraints: Final = UploadSpec.__dict__["constraints"].__set__
@@ -351,15 +379,23 @@ def _constraints(shape: int) -> frozenset[Constraint]:
     return frozenset(constraint for place, constraint in enumerate(Constraint) if shape >> place & 1)
 
 
-@lru_cache(maxsize=256)
-def _matches_media_type(text: str) -> bool:
-    return _TYPE.match(text) is not None
+# What has passed lately: a service asks for the same few types and texts all the time, and names its metadata alike.
+_types: Final[set[str]] = set()
+_texts: Final[set[str]] = set()
+_names: Final[set[str]] = set()
 
 
-def _is_media_type(value: object) -> bool:
-    if not isinstance(value, str):
-        return False
-    return _matches_media_type(value) if len(value) <= _LONG else _TYPE.match(value) is not None
+def _note(passed: set[str], text: str) -> None:
+    if len(text) <= _LONG:
+        if len(passed) >= _NOTED:
+            passed.clear()
+        passed.add(text)
+
+
+def _check_media_type(value: object) -> None:
+    if not isinstance(value, str) or _TYPE.match(value) is None:
+        raise InvalidArgument(f"not a media type: {value!r}", hint='type/subtype, such as "image/png"')
+    _note(_types, value)
 
 
 def _is_printable(value: object) -> bool:
@@ -377,6 +413,16 @@ def _is_printable(value: object) -> bool:
 def _check_printable(name: str, value: object) -> None:
     if not _is_printable(value):
         raise InvalidArgument(f"{name} must be printable ASCII without leading, trailing or repeated spaces")
+    assert isinstance(value, str)
+    _note(_texts, value)
+
+
+def _check_name(name: object) -> None:
+    if not (isinstance(name, str) and name.islower() and name.isidentifier() and name.isascii() and name[0] != "_"):
+        raise InvalidArgument(f"metadata name {name!r} is not portable", hint="[a-z][a-z0-9_]*")
+    if name == UPLOAD_ID_KEY:
+        raise InvalidArgument(f"metadata name {name!r} is blobkit's own")
+    _note(_names, name)
 
 
 def _check_size(name: str, value: object) -> None:
@@ -398,11 +444,9 @@ def _checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
         raise InvalidArgument(f"metadata must be a mapping of texts, not {type(metadata).__name__}")
     total = _RESERVED
     for name, value in metadata.items():
-        if not (isinstance(name, str) and name.islower() and name.isidentifier() and name.isascii() and name[0] != "_"):
-            raise InvalidArgument(f"metadata name {name!r} is not portable", hint="[a-z][a-z0-9_]*")
-        if name == UPLOAD_ID_KEY:
-            raise InvalidArgument(f"metadata name {name!r} is blobkit's own")
-        if not _is_printable(value):
+        if name not in _names:
+            _check_name(name)
+        if not (type(value) is str and value.isalnum() and value.isascii()) and not _is_printable(value):
             raise InvalidArgument(
                 f"metadata value of {name!r} must be printable ASCII without leading, trailing or repeated spaces",
                 hint="percent-encode other text",

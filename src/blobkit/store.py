@@ -34,7 +34,7 @@ from blobkit.redaction import Secret
 from blobkit.session import STAGING, UploadSession
 from blobkit.signed import SignedRequest
 from blobkit.sources import Uploadable, opened, opened_data, spooled
-from blobkit.spec import Constraint, Enforcement, MiB, UploadSpec
+from blobkit.spec import Constraint, Enforcement, MiB, UploadSpec, spec_of
 
 if TYPE_CHECKING:
     from blobkit.cdn.base import Cdn
@@ -174,14 +174,15 @@ class Store:
             cache_control, content_disposition, content_encoding, storage_class, if_absent,
         )  # fmt: skip
         if given == _NO_KEYWORDS:
-            order = self._calls.order(spec, verify_after)
+            order, once = self._calls.order(spec, verify_after), None
         else:
-            order = self._calls.order_once(ops.merge_spec(spec, _spec(*given)), verify_after)
+            once = ops.merge_spec(spec, spec_of(given))
+            order = self._calls.decision(once, verify_after)
         full = self._calls.full(key)
         start, end = self._calls.lifetime(expires_in, expires_at)
         signer, end = self._calls.signer(end)
         try:
-            request = signer.upload(full, order, start, end)
+            request = signer.upload(full, order, start, end, once)
         except Exception as error:
             self._calls.fail(error, "sign_upload", key)
         if self._calls.observed:
@@ -399,7 +400,7 @@ class Store:
             content_type, None, min_size, max_size, checksum, metadata,
             cache_control, content_disposition, content_encoding, storage_class, if_absent,
         )  # fmt: skip
-        spec = ops.merge_spec(spec, _spec(*given) if given != _NO_KEYWORDS else None)
+        spec = ops.merge_spec(spec, spec_of(given) if given != _NO_KEYWORDS else None)
         if size is not None:
             sized = UploadSpec(size=size)
             if not spec.allows_size(size):
@@ -516,7 +517,7 @@ class Store:
             As :meth:`write` and the session's ``complete``; SourceChanged when the file changes meanwhile.
         """
         given = (content_type, None, None, None, checksum, metadata, None, None, None, None, if_absent)
-        spec = ops.merge_spec(spec, _spec(*given) if given != _NO_KEYWORDS else None)
+        spec = ops.merge_spec(spec, spec_of(given) if given != _NO_KEYWORDS else None)
         if concurrency is not None:
             arguments.number("concurrency", concurrency, least=1)
         with opened(source) as (body, size):
@@ -561,7 +562,7 @@ class Store:
             make a lazy plan.
         """
         given = (content_type, None, None, None, checksum, metadata, None, None, None, None, if_absent)
-        spec = ops.merge_spec(spec, _spec(*given) if given != _NO_KEYWORDS else None)
+        spec = ops.merge_spec(spec, spec_of(given) if given != _NO_KEYWORDS else None)
         arguments.number("size", size)
         if size <= min(single_up_to, self.capabilities.limits.max_put):
             from blobkit.planning import single_plan
@@ -664,7 +665,7 @@ class Store:
             content_type, size, min_size, max_size, checksum, metadata,
             cache_control, content_disposition, content_encoding, storage_class, if_absent,
         )  # fmt: skip
-        spec = ops.merge_spec(spec, _spec(*given) if given != _NO_KEYWORDS else None)
+        spec = ops.merge_spec(spec, spec_of(given) if given != _NO_KEYWORDS else None)
         if spec.if_absent:
             ops.require(self.capabilities, self.provider, Feature.IF_ABSENT)
         if arguments.pin(if_match, "if_match") is not None:
@@ -822,31 +823,3 @@ class Store:
 
 
 _NO_KEYWORDS: Final = (None,) * 10 + (False,)
-
-
-def _spec(
-    content_type: str | None,
-    size: int | None,
-    min_size: int | None,
-    max_size: int | None,
-    checksum: Checksum | None,
-    metadata: Mapping[str, str] | None,
-    cache_control: str | None,
-    content_disposition: str | None,
-    content_encoding: str | None,
-    storage_class: str | None,
-    if_absent: bool,
-) -> UploadSpec:
-    return UploadSpec(
-        content_type=content_type,
-        size=size,
-        min_size=min_size,
-        max_size=max_size,
-        checksum=checksum,
-        metadata=metadata,
-        cache_control=cache_control,
-        content_disposition=content_disposition,
-        content_encoding=content_encoding,
-        storage_class=storage_class,
-        if_absent=if_absent,
-    )

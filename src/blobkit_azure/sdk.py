@@ -27,6 +27,7 @@ BLOCK: Final = 8 * MiB
 
 _FIRST: Final = 0.1  # seconds between the first two tries
 _LONGEST: Final = 5.0
+_spread: Final = random.Random()  # noqa: S311 - no secret; its own, so that a try again changes nobody's random numbers
 
 
 class Sdk:
@@ -73,7 +74,7 @@ class Sdk:
 
             def get_backoff_time(self, settings: dict[str, Any]) -> float:
                 longest: float = min(_LONGEST, _FIRST * 2.0 ** int(settings["count"]))
-                return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads callers, protects nothing
+                return longest * _spread.uniform(0.5, 1.0)
 
         config, seconds = self._config, self._context.timeout.total_seconds()
         credential: Any

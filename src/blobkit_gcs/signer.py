@@ -121,16 +121,19 @@ class GcsSigner:
         """Signatures outlive the token that asked for them; those of a key that Google keeps may not outlive that key."""
         return None if self._sure_until is None else self._sure_until()
 
-    def upload(self, key: str, order: UploadOrder, start: int, end: int) -> SignedRequest:
+    def upload(
+        self, key: str, order: UploadOrder, start: int, end: int, spec: UploadSpec | None = None
+    ) -> SignedRequest:
         """A PUT; or a form, when the order says so."""
         if order.route is _POST:
-            return self._form(key, order, start, end)
-        known = self._uploads.get(order) if order.lasting else None
+            return self._form(key, order.of(spec), start, end)
+        known = self._uploads.get(order) if spec is None else None
         if known is None:
-            headers = upload_headers(order.spec)
-            template = RequestTemplate("PUT", MappingProxyType(headers), _OK, order.spec, order.enforcement)
+            asked = order.spec if spec is None else spec
+            headers = upload_headers(asked)
+            template = RequestTemplate("PUT", MappingProxyType(headers), _OK, asked, order.enforcement)
             known = (Shape.of("PUT", self._site, headers, self._payer), template)
-            if order.lasting:
+            if spec is None:
                 if len(self._uploads) >= _REMEMBERED:
                     self._uploads.clear()
                 self._uploads[order] = known

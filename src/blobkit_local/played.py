@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from blobkit.blobs import Checksum
     from blobkit.chunking import Chunk
     from blobkit.signed import SignedChunk, SignedRequest
+    from blobkit.spec import UploadSpec
 
 __all__ = ["SignerWithIO"]
 
@@ -34,9 +35,11 @@ class SignerWithIO:
         """The key does not end."""
         return None
 
-    def upload(self, key: str, order: UploadOrder, start: int, end: int) -> SignedRequest:
+    def upload(
+        self, key: str, order: UploadOrder, start: int, end: int, spec: UploadSpec | None = None
+    ) -> SignedRequest:
         """See :class:`blobkit.backend.Signer`."""
-        return self._fetch().upload(key, order, start, end)
+        return self._fetch().upload(key, order, start, end, spec)
 
     def uploads(self, items: Sequence[tuple[str, UploadOrder]], start: int, end: int) -> Sequence[SignedRequest]:
         """See :class:`blobkit.backend.Signer`."""

@@ -189,11 +189,13 @@ class LocalSigner:
         """The key does not end."""
         return None
 
-    def upload(self, key: str, order: UploadOrder, start: int, end: int) -> SignedRequest:
-        """A PUT that binds everything in the order's spec."""
-        known = self._uploads.get(order)
+    def upload(
+        self, key: str, order: UploadOrder, start: int, end: int, spec: UploadSpec | None = None
+    ) -> SignedRequest:
+        """A PUT that binds everything in the spec."""
+        known = self._uploads.get(order) if spec is None else self._upload_shape(order.of(spec))
         if known is None:
-            known = self._upload_shape(order)
+            known = _remember(self._uploads, order, self._upload_shape(order))
         return self._request(key, known[0], known[1], end)
 
     def uploads(self, items: Sequence[tuple[str, UploadOrder]], start: int, end: int) -> Sequence[SignedRequest]:
@@ -246,11 +248,8 @@ class LocalSigner:
 
     def _upload_shape(self, order: UploadOrder) -> tuple[_Shape, RequestTemplate]:
         spec = order.spec
-        made = (
-            _shape(self._keys[Purpose.UPLOAD], _upload_parameters(spec)),
-            RequestTemplate("PUT", _upload_headers(spec), _OK, spec, order.enforcement),
-        )
-        return _remember(self._uploads, order, made) if order.lasting else made
+        shape = _shape(self._keys[Purpose.UPLOAD], _upload_parameters(spec))
+        return shape, RequestTemplate("PUT", _upload_headers(spec), _OK, spec, order.enforcement)
 
     def _download_shape(self, order: DownloadOrder) -> tuple[_Shape, RequestTemplate]:
         values = {

@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, Select, bindparam, case, exists, insert, null, select, update
+from sqlalchemy import Connection, Executable, bindparam, case, exists, insert, null, select, update
 from sqlalchemy.dialects import postgresql
 
 from blobkit.tracking.database import Database
@@ -133,7 +133,7 @@ _waits_after_all: Final = (
 )
 
 
-def _in_one(plan: Plan, row: dict[str, Any]) -> tuple[Select[tuple[int | None, bool]], dict[str, Any]]:
+def _in_one(plan: Plan, row: dict[str, Any]) -> tuple[Executable, dict[str, Any]]:
     """The statement and its values; its answer is the new row's number, if it is new, and whether the upload was changed."""
     given = {**plan.given, **{f"inbox_{name}": value for name, value in row.items()}}
     for name, value in (plan.notice or {}).items():
@@ -142,7 +142,7 @@ def _in_one(plan: Plan, row: dict[str, Any]) -> tuple[Select[tuple[int | None, b
 
 
 @cache
-def _statement(shape: Shape, notice: tuple[str, ...] | None) -> Select[tuple[int | None, bool]]:
+def _statement(shape: Shape, notice: tuple[str, ...] | None) -> Executable:
     """All three at once: ``WITH`` the upload changed, unless the event is known, ``INSERT`` the other two accordingly.
 
     Every part sees the tables as they were before; one that comes second waits for the upload's row, finds another version

@@ -10,9 +10,19 @@ from typing import Final
 
 from blobkit.backend import UploadOrder
 from blobkit.blobs import UPLOAD_ID_KEY, Checksum
-from blobkit.spec import Constraint, Enforcement, UploadSpec
+from blobkit.spec import Constraint, Enforcement, SpecFields, UploadSpec
 
-__all__ = ["MAX_FORM", "META", "checksum_header", "form_parts", "mark", "put_headers", "said_headers"]
+__all__ = [
+    "MAX_FORM",
+    "META",
+    "checksum_header",
+    "form_parts",
+    "header_lines",
+    "mark",
+    "put_headers",
+    "said_headers",
+    "values",
+]
 
 META: Final = "x-amz-meta-"
 _CHECKSUM: Final = Constraint.CHECKSUM  # named once: to find a member in its enumeration takes long
@@ -20,6 +30,19 @@ _IF_ABSENT: Final = Constraint.IF_ABSENT
 _SIZE: Final = Constraint.SIZE
 MAX_FORM: Final = 5 * 1024**3
 """The largest object of a form, bytes: the same as of a PUT."""
+
+_PLACES: Final = {
+    header: SpecFields._fields.index(field)
+    for header, field in {
+        "content-type": "content_type",
+        "content-length": "size",
+        "cache-control": "cache_control",
+        "content-disposition": "content_disposition",
+        "content-encoding": "content_encoding",
+        "x-amz-storage-class": "storage_class",
+    }.items()
+}
+"""Where a header's value stands in a spec's fields."""
 
 _FORM_NAMES: Final[Mapping[str, str]] = {
     "content-type": "Content-Type",
@@ -75,6 +98,34 @@ def put_headers(order: UploadOrder) -> tuple[dict[str, str], str | None]:
         headers["if-none-match"] = "*"
     length = str(spec.size) if spec.size is not None and order.binds(_SIZE) else None
     return headers, length
+
+
+def header_lines(order: UploadOrder, fixed: Mapping[str, str]) -> tuple[tuple[str, ...], str, tuple[int, ...]]:
+    """The canonical headers of PUTs with the same constraints and the same names of metadata.
+
+    Args:
+        order: One of them.
+        fixed: Headers with a value that they all have.
+
+    Returns:
+        The names, sorted; the lines, with ``%s`` in place of each value that varies; and for each of these its place in
+        :func:`values`.
+    """
+    headers, length = put_headers(order)
+    names = sorted({*headers, *fixed, *(() if length is None else ("content-length",))})
+    fixed = {"if-none-match": "*", **fixed}
+    places = {META + name: len(SpecFields._fields) + place for place, name in enumerate(order.spec.metadata)} | _PLACES
+    lines = "".join([f"{name}:{fixed[name].replace('%', '%%') if name in fixed else '%s'}\n" for name in names])
+    return tuple(names), lines, tuple([places.get(name, -1) for name in names if name not in fixed])
+
+
+def values(spec: UploadSpec) -> tuple[object, ...]:
+    """All values that a header may have, in the order of :func:`header_lines`: the checksum's, whatever its name, is last."""
+    fields = spec.fields
+    checksum, metadata = fields[4], fields[5]
+    if checksum is None:
+        return fields + tuple(metadata.values())
+    return (*fields, *metadata.values(), checksum.base64)
 
 
 def form_parts(order: UploadOrder) -> tuple[dict[str, str], list[Mapping[str, str] | list[str | int]]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from functools import partial
+from itertools import chain, groupby
 from operator import itemgetter
 from types import MappingProxyType
 from typing import Final, Protocol
@@ -13,12 +14,12 @@ from blobkit.backend import DownloadOrder, SessionState, UploadOrder
 from blobkit.blobs import Checksum
 from blobkit.chunking import Chunk
 from blobkit.errors import InvalidKey, UnenforceableConstraint
-from blobkit.signed import ChunkTemplate, RequestTemplate, SignedChunk, SignedRequest, signed_chunks, signed_requests
-from blobkit.spec import Constraint, Route
+from blobkit.signed import ChunkTemplate, RequestTemplate, SignedChunk, SignedChunks, SignedRequest, SignedRequests
+from blobkit.spec import Constraint, Route, UploadSpec
 from blobkit_aws.signing.encoding import encode_key
 from blobkit_aws.signing.endpoints import Address
 from blobkit_aws.signing.post import FORM_TOKEN, iso, sign_policy
-from blobkit_aws.signing.shapes import checksum_header, form_parts, put_headers
+from blobkit_aws.signing.shapes import checksum_header, form_parts, header_lines, put_headers, values
 from blobkit_aws.signing.sigv4 import SESSION_TOKEN, Credentials, QuerySigner, Scope, SignedHeaders, exact_headers
 
 __all__ = ["S3Signer", "Site"]
@@ -64,27 +65,26 @@ class _Presigns(Protocol):
 
 
 class _Shape:
-    """Everything of signed PUTs with the same header names, in the same second, but their paths and the headers' values."""
+    """All of signed PUTs with the same constraints, in the same second, but their paths and the headers' values."""
 
-    __slots__ = ("_lines", "_values", "prepared")
+    __slots__ = ("_lines", "_vary", "prepared", "template")
 
-    def __init__(self, names: list[str], host: str, prepared: _Prepared) -> None:
+    def __init__(self, lines: str, places: tuple[int, ...], prepared: _Prepared, template: RequestTemplate) -> None:
         self.prepared = prepared
-        fixed = {"host": host.replace("%", "%%")}
-        self._lines = "".join([f"{name}:{fixed.get(name, '%s')}\n" for name in names])
-        vary = [name for name in names if name not in fixed]
-        self._values: Callable[[Mapping[str, str]], object] = itemgetter(*vary) if vary else _nothing
+        self.template = template
+        self._lines = lines
+        self._vary: Callable[[tuple[object, ...]], object] = itemgetter(*places) if places else _nothing
 
-    def lines(self, headers: Mapping[str, str]) -> str:
-        """The canonical headers, with these values."""
-        return self._lines % self._values(headers)
+    def lines(self, spec: UploadSpec) -> str:
+        """The canonical headers of one of them."""
+        return self._lines % self._vary(values(spec))
 
 
 def _no_size(_: Chunk) -> None:
     """Of an object whose size is not known, the last chunk may be any shorter: no size is signed."""
 
 
-def _nothing(_: Mapping[str, str]) -> tuple[str, ...]:
+def _nothing(_: tuple[object, ...]) -> tuple[()]:
     return ()
 
 
@@ -122,9 +122,10 @@ class S3Signer:
         self._site = site
         self._base = site.address.base
         self._host = ("host", site.address.host)
+        self._fixed = {**site.headers, "host": site.address.host}
         self._scope = Scope(site.region, "s3express" if site.kind == "express" else "s3")
         self._presigns = _presigns(credentials, site, self._scope)
-        self._shapes: tuple[int, int, dict[tuple[str, ...], _Shape]] = (0, 0, {})
+        self._shapes: tuple[int, int, dict[tuple[UploadOrder, tuple[str, ...], str | None], _Shape]] = (0, 0, {})
         self._uploads: dict[UploadOrder, tuple[int, int, _Prepared, str, RequestTemplate]] = {}
         self._downloads: tuple[int, int, dict[DownloadOrder, tuple[_Prepared, RequestTemplate]]] = (0, 0, {})
 
@@ -138,11 +139,17 @@ class S3Signer:
 
     # --- uploads ---
 
-    def upload(self, key: str, order: UploadOrder, start: int, end: int) -> SignedRequest:
+    def upload(
+        self, key: str, order: UploadOrder, start: int, end: int, spec: UploadSpec | None = None
+    ) -> SignedRequest:
         """See Signer."""
         if order.route is _POST:
-            return self._form(key, order, start, end)
-        known = self._uploads.get(order) if order.lasting else None
+            return self._form(key, order.of(spec), start, end)
+        if spec is not None:
+            shape = self._shape(order, spec, start, end)
+            url = shape.prepared.url(encode_key(key), shape.lines(spec))
+            return SignedRequest(shape.template, url, end, None, spec)
+        known = self._uploads.get(order)
         if known is None or known[1] != end or known[0] != start:
             known = self._prepare(order, start, end)
         _, _, prepared, lines, template = known
@@ -150,49 +157,45 @@ class S3Signer:
 
     def uploads(self, items: Sequence[tuple[str, UploadOrder]], start: int, end: int) -> Sequence[SignedRequest]:
         """See Signer."""
-        made: list[SignedRequest] = []
+        runs: list[Sequence[SignedRequest]] = []
         for order, run in groupby(items, _order_of):  # mostly one: uploads that share a spec
             if order.route is _POST:
-                made += [self._form(key, order, start, end) for key, _ in run]
+                runs.append(tuple([self._form(key, order, start, end) for key, _ in run]))
             else:
                 _, _, prepared, lines, template = self._prepare(order, start, end)
-                made += signed_requests(template, prepared.urls([encode_key(key) for key, _ in run], lines), end)
-        return tuple(made)
+                urls = list(prepared.urls([encode_key(key) for key, _ in run], lines))
+                runs.append(SignedRequests(template, urls, end))
+        return runs[0] if len(runs) == 1 else tuple(chain.from_iterable(runs))
 
     def _prepare(self, order: UploadOrder, start: int, end: int) -> tuple[int, int, _Prepared, str, RequestTemplate]:
-        """All of a PUT but its path, for this order: what headers its shape has, and then their values."""
-        if order.spec.checksum is not None:
-            _check_checksum(order, self._site.put_checksums)
-        sent, length = put_headers(order)
-        if self._site.headers:
-            sent.update(self._site.headers)
-        if length is not None:
-            sent["content-length"] = length
-        shape = self._shape(tuple(sent), start, end)
-        lines = shape.lines(sent)
-        if length is not None:
-            del sent["content-length"]  # signed, but HTTP itself sends it
-        template = RequestTemplate("PUT", MappingProxyType(sent), _OK, order.spec, order.enforcement)
-        known = (start, end, shape.prepared, lines, template)
-        if order.lasting:
-            if len(self._uploads) >= _REMEMBERED:
-                self._uploads.clear()
-            self._uploads[order] = known
+        """All of a PUT but its path, for an order that comes again."""
+        spec = order.spec
+        shape = self._shape(order, spec, start, end)
+        template = RequestTemplate("PUT", shape.template.headers_for(spec), _OK, spec, order.enforcement)
+        known = (start, end, shape.prepared, shape.lines(spec), template)
+        if len(self._uploads) >= _REMEMBERED:
+            self._uploads.clear()
+        self._uploads[order] = known
         return known
 
-    def _shape(self, names: tuple[str, ...], start: int, end: int) -> _Shape:
-        """What PUTs with these headers have in common in this second; remembered until the next."""
+    def _shape(self, order: UploadOrder, spec: UploadSpec, start: int, end: int) -> _Shape:
+        """What PUTs with these constraints and names of metadata have in common in this second, remembered until the next."""
         since, until, known = self._shapes
         if since != start or until != end or len(known) >= _REMEMBERED:
             known = {}
             self._shapes = (start, end, known)
-        shape = known.get(names)
+        checksum = spec.checksum
+        what = (order, tuple(spec.metadata), None if checksum is None else checksum.algorithm)
+        shape = known.get(what)
         if shape is None:
+            if checksum is not None:
+                _check_checksum(order.of(spec), self._site.put_checksums)
+            names, lines, places = header_lines(order.of(spec), self._fixed)
             begin, lifetime = self._dates(start, end)
-            ordered = sorted([*names, "host"])
-            headers = SignedHeaders("", ";".join(ordered))  # the lines come with the values
+            headers = SignedHeaders("", ";".join(names))  # the lines come with the values
             prepared = self._presigns.of_path("PUT", begin, lifetime, base=self._base, headers=headers)
-            shape = known[names] = _Shape(ordered, self._site.address.host, prepared)
+            template = RequestTemplate("PUT", partial(_sent, order, self._site.headers), _OK, None, order.enforcement)
+            shape = known[what] = _Shape(lines, places, prepared, template)
         return shape
 
     def _form(self, key: str, order: UploadOrder, start: int, end: int) -> SignedRequest:
@@ -250,15 +253,12 @@ class S3Signer:
         path = f"{self._base}{encode_key(state.key)}"
         exact = state.plan.size is not None
         prepared: dict[int | None, _Prepared] = {}
-        made: list[SignedChunk] = []
-        for size, same in groupby(
-            chunks, _size_of if exact else _no_size
-        ):  # mostly two: all but the last, and the last
+        urls: list[str] = []
+        for size, run in groupby(chunks, _size_of if exact else _no_size):  # mostly two: all but the last, and the last
             if size not in prepared:
                 prepared[size] = self._part(path, state, begin, lifetime, size)
-            run = list(same)
-            made += signed_chunks(_CHUNK, prepared[size].urls(map(_number_of, run)), end, run)
-        return tuple(made)
+            urls += prepared[size].urls(map(_number_of, run))
+        return SignedChunks(_CHUNK, urls, end, chunks)
 
     def _checked_chunks(
         self,
@@ -307,6 +307,11 @@ class S3Signer:
 
 
 _DELETE: Final = RequestTemplate("DELETE", expected_status=(204,))
+
+
+def _sent(order: UploadOrder, own: Mapping[str, str], spec: UploadSpec) -> Mapping[str, str]:
+    """The headers that a client sends; Content-Length is signed, but HTTP itself sends it."""
+    return MappingProxyType({**put_headers(order.of(spec))[0], **own})
 
 
 def _presigns(credentials: Credentials, site: Site, scope: Scope) -> _Presigns:

@@ -9,7 +9,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html::
     signature          = hex(HMAC(signing key, string to sign))
 
 All but the path (or the part number) and the headers' values is the same for thousands of URLs, so it is computed once, in a
-:class:`Presigner`: the text around them, and what the two hashes of HMAC take in before the digest.
+:class:`Presigner`: the text around them, and the two hashes of HMAC as they are before the digest.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from blobkit_aws.signing.encoding import encode_query, encode_value
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
 
 __all__ = [
     "ALGORITHM",
@@ -124,32 +127,35 @@ class Presigner:
     """A presigned URL but for the path (or the number of a chunk), and for the values of headers that vary.
 
     ``canonical request = head + part + middle + lines + tail``, and ``URL = url_head + part + url_tail + signature``.
-    ``inner`` and ``outer`` are what the two hashes of HMAC take in first, see :func:`hmac_halves`. They are hashed anew each
-    time: five blocks of SHA-256 cost less than to copy a hash that has taken them in.
+    ``inner`` and ``outer`` copy the two hashes of HMAC as they are before the digest, see :func:`hmac_halves`.
     """
 
     __slots__ = ("_head", "_inner", "_middle", "_outer", "_tail", "_url_head", "_url_tail")
 
-    def __init__(self, canonical: tuple[str, str, str], url: tuple[str, str], halves: tuple[bytes, bytes]) -> None:
+    def __init__(self, canonical: tuple[str, str, str], url: tuple[str, str], halves: tuple[Hash, Hash]) -> None:
         self._head, self._middle, self._tail = canonical
         self._url_head, self._url_tail = url
-        self._inner, self._outer = halves
+        self._inner, self._outer = halves[0].copy, halves[1].copy
 
     def url(self, part: str | int, lines: str = "") -> str:
         """The signed URL; a text is encoded already. ``lines`` are the canonical headers that were not known before."""
         canonical = sha256(f"{self._head}{part}{self._middle}{lines}{self._tail}".encode()).hexdigest()
-        signature = sha256(self._outer + sha256(self._inner + canonical.encode()).digest()).hexdigest()
-        return f"{self._url_head}{part}{self._url_tail}{signature}"
+        inner, outer = self._inner(), self._outer()
+        inner.update(canonical.encode())
+        outer.update(inner.digest())
+        return f"{self._url_head}{part}{self._url_tail}{outer.hexdigest()}"
 
     def urls(self, parts: Iterable[str | int], lines: str = "") -> Iterator[str]:
         """:meth:`url` of each, at less cost."""
         head, tail = self._head, f"{self._middle}{lines}{self._tail}"
-        inner, outer = self._inner, self._outer
         url_head, url_tail = self._url_head, self._url_tail
+        new_inner, new_outer = self._inner, self._outer
         for part in parts:
             canonical = sha256(f"{head}{part}{tail}".encode()).hexdigest()
-            signature = sha256(outer + sha256(inner + canonical.encode()).digest()).hexdigest()
-            yield f"{url_head}{part}{url_tail}{signature}"
+            inner, outer = new_inner(), new_outer()
+            inner.update(canonical.encode())
+            outer.update(inner.digest())
+            yield f"{url_head}{part}{url_tail}{outer.hexdigest()}"
 
 
 class _Second:
@@ -281,10 +287,10 @@ def _encoded_names(names: str) -> str:
     return encode_value(names)
 
 
-def hmac_halves(key: bytes, start: str) -> tuple[bytes, bytes]:
-    """What the inner and outer hash of HMAC-SHA256 (RFC 2104) take in first, the start of the message included.
+def hmac_halves(key: bytes, start: str) -> tuple[Hash, Hash]:
+    """The inner and outer hash of HMAC-SHA256 (RFC 2104) with this key, the inner one after the start of the message.
 
     ``HMAC(K, m) = H((K ^ opad) || H((K ^ ipad) || m))``, K padded to the block of the hash. Keys here have 32 bytes.
     """
     padded = key.ljust(_BLOCK, b"\0")
-    return padded.translate(_IPAD) + start.encode("ascii"), padded.translate(_OPAD)
+    return sha256(padded.translate(_IPAD) + start.encode("ascii")), sha256(padded.translate(_OPAD))

@@ -18,7 +18,7 @@ from blobkit.backend import DownloadOrder, SessionState, UploadOrder
 from blobkit.blobs import Checksum
 from blobkit.chunking import Chunk
 from blobkit.signed import ChunkTemplate, Receipt, RequestTemplate, SignedChunk, SignedRequest, signed_requests
-from blobkit.spec import Constraint
+from blobkit.spec import Constraint, UploadSpec
 from blobkit_azure.blocks import query_prefix, query_suffix
 from blobkit_azure.signing.presign import Presigner, encode_key, halves
 from blobkit_azure.signing.sas import AccountKey, DelegationKey, Grant, Resource, stamp
@@ -76,24 +76,26 @@ class AzureSigner:
     def __repr__(self) -> str:
         return f"AzureSigner({type(self._key).__name__}, {self._rules.base})"
 
-    def upload(self, key: str, order: UploadOrder, start: int, end: int) -> SignedRequest:
+    def upload(
+        self, key: str, order: UploadOrder, start: int, end: int, spec: UploadSpec | None = None
+    ) -> SignedRequest:
         """See Signer."""
-        known = self._uploads.get(order)
+        known = self._uploads.get(order) if spec is None else None
         if known is None or known[0] != end:
-            known = self.prepared(order, end)
+            known = self.prepared(order.of(spec), end, lasting=spec is None)
         return SignedRequest(known[2], known[1].url(key), end)
 
     def uploads(self, items: Sequence[tuple[str, UploadOrder]], start: int, end: int) -> Sequence[SignedRequest]:
         """See Signer; each is signed when it is read, which gives the same bytes whenever that is."""
         return _Batch(self, tuple(items), end)
 
-    def prepared(self, order: UploadOrder, end: int) -> tuple[int, Presigner, RequestTemplate]:
-        """All that uploads of this order, which end then, have in common; remembered if the order lasts."""
+    def prepared(self, order: UploadOrder, end: int, *, lasting: bool = True) -> tuple[int, Presigner, RequestTemplate]:
+        """All that uploads of this order, which end then, have in common; remembered if the order will come again."""
         create = order.spec.if_absent and order.binds(Constraint.IF_ABSENT)
         grant = self._grant("c" if create else "w", end, headers=bound_headers(order))
         template = RequestTemplate("PUT", put_headers(order), _CREATED, order.spec, order.enforcement)
         made = (end, self._presigner(grant), template)
-        if order.lasting:
+        if lasting:
             if len(self._uploads) >= _REMEMBERED:
                 self._uploads.clear()
             self._uploads[order] = made
@@ -186,8 +188,11 @@ class SharedSigner:
     def __repr__(self) -> str:
         return f"SharedSigner({self._base})"
 
-    def upload(self, key: str, order: UploadOrder, start: int, end: int) -> SignedRequest:
+    def upload(
+        self, key: str, order: UploadOrder, start: int, end: int, spec: UploadSpec | None = None
+    ) -> SignedRequest:
         """See Signer."""
+        order = order.of(spec)
         template = RequestTemplate("PUT", put_headers(order), _CREATED, order.spec, order.enforcement)
         return SignedRequest(template, self._url(key), self._ends)
 

@@ -167,8 +167,7 @@ def test_conditions_checksums_and_classes_are_signed_as_boto3_signs_them(
     if storage_class is not None:
         params["StorageClass"] = storage_class
     assert ours.url.reveal() == presigned("virtual", token, "put_object", params, life)
-    sent = {header.lower() for header in ours.headers} | {"host"}
-    assert sent == set(ours.url.reveal().partition("SignedHeaders=")[2].partition("&")[0].split("%3B"))
+    assert {header.lower() for header in ours.headers} | {"host"} == names_signed(ours)
 
 
 @settings(max_examples=examples(60))
@@ -321,6 +320,26 @@ def test_a_batch_is_the_same_as_one_by_one() -> None:
         signer.sign_upload("d", spec=spec, expires_in=life),
     ]
     assert [request.as_dict() for request in batch] == [request.as_dict() for request in singles]
+
+
+@settings(max_examples=examples(60))
+@given(keys, specs, st.none() | checksums, st.booleans(), lives)
+def test_keywords_a_reused_spec_and_a_batch_are_signed_alike(
+    key: str, given: dict[str, Any], checksum: Checksum | None, absent: bool, life: int
+) -> None:
+    given |= {"checksum": checksum, "if_absent": absent}
+    signer, expires_in = store("virtual", more="&sse=AES256&acl=private"), timedelta(seconds=life)
+    spec = blobkit.UploadSpec(**given)
+    first = signer.sign_upload(key, **given, expires_in=expires_in)
+    reused = [signer.sign_upload(key, spec=spec, expires_in=expires_in) for _ in range(2)]
+    batch = signer.sign_uploads([key, ("other", blobkit.UploadSpec()), key], spec=spec, expires_in=expires_in)
+    assert [request.as_dict() for request in (*reused, batch[0], batch[2])] == [first.as_dict()] * 4
+    assert [request.spec for request in (first, *reused, batch[2])] == [spec] * 4
+    assert set(first.headers) | {"host"} == names_signed(first) - {"content-length"}
+
+
+def names_signed(request: blobkit.SignedRequest) -> set[str]:
+    return set(request.url.reveal().partition("SignedHeaders=")[2].partition("&")[0].split("%3B"))
 
 
 def test_the_longest_life_is_not_backdated_past_seven_days() -> None:

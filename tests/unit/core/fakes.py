@@ -65,11 +65,13 @@ class FakeSigner:
         self.signed: list[str] = []
         self.orders: list[UploadOrder] = []
 
-    def upload(self, key: str, order: UploadOrder, start: int, end: int) -> SignedRequest:
+    def upload(
+        self, key: str, order: UploadOrder, start: int, end: int, spec: UploadSpec | None = None
+    ) -> SignedRequest:
         method = "POST" if order.route is Route.POST else "PUT"
-        template = RequestTemplate(method, {}, (200,), order.spec, order.enforcement)
         self.signed.append(key)
-        self.orders.append(order)
+        self.orders.append(order.of(spec))
+        template = RequestTemplate(method, {}, (200,), order.of(spec).spec, order.enforcement)
         return SignedRequest(template, f"https://fake/{key}?sig=secret&start={start}", end)
 
     def uploads(self, items: Sequence[tuple[str, UploadOrder]], start: int, end: int) -> Sequence[SignedRequest]:

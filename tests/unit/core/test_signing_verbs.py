@@ -222,7 +222,7 @@ def test_a_batch_is_in_order_and_may_mix_specs(fake: Open) -> None:
         store.sign_uploads(["ok", "../not"])
 
 
-def test_an_order_comes_again_with_its_spec_and_one_made_of_keywords_does_not(fake: Open) -> None:
+def test_an_order_comes_again_with_its_spec(fake: Open) -> None:
     store, backend = fake()
     spec = UploadSpec(size=3)
     for _ in range(2):
@@ -231,7 +231,6 @@ def test_an_order_comes_again_with_its_spec_and_one_made_of_keywords_does_not(fa
         store.sign_upload("k", size=5, verify_after="all")
     orders = backend.fake_signer.orders
     assert orders[0] is orders[3]
-    assert [order.lasting for order in orders[:3]] == [True, False, False]
     assert [order.spec.size for order in orders] == [3, 4, 5] * 2
     assert orders[1].enforcement == orders[0].enforcement == {Constraint.SIZE: Enforcement.SIGNATURE}
 

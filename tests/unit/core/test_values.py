@@ -26,7 +26,7 @@ from blobkit.keys import KeyTemplate, check_key, quote_key, uuid7
 from blobkit.plans import UploadPlan
 from blobkit.redaction import RedactingFilter, Secret, redact, redact_url
 from blobkit.sealing import Keyring, SealingKey
-from blobkit.signed import RequestTemplate, SignedRequest, SignedUrl
+from blobkit.signed import ChunkTemplate, RequestTemplate, SignedChunks, SignedRequest, SignedRequests, SignedUrl
 from blobkit.spec import GiB, MiB, TiB, UploadSpec
 
 # --- keys ---
@@ -485,6 +485,37 @@ def test_nothing_signed_prints_its_signature() -> None:
     assert (signed.reveal(), request.url.reveal()) == (url, url)
     assert secret == Secret(CANARY)
     assert secret != CANARY
+
+
+def test_many_signed_requests_are_a_sequence_that_shows_no_url() -> None:
+    urls = [f"https://h/{number}?sig={CANARY}" for number in range(5)]
+    many = SignedRequests(RequestTemplate("GET"), urls, 1)
+    assert [one.url.reveal() for one in many] == urls == [many[at].url.reveal() for at in range(5)]
+    assert [one.url.reveal() for one in many[1:3]] == urls[1:3]
+    assert many[-1].as_dict() == SignedRequest(RequestTemplate("GET"), urls[4], 1).as_dict()
+    assert CANARY not in repr(many) + repr(many[1:])
+    with pytest.raises(IndexError):
+        many[5]
+
+
+def test_many_signed_chunks_are_a_sequence_that_shows_no_url() -> None:
+    chunks = [Chunk(1, 0, 5), Chunk(2, 5, 5), Chunk(3, 10, 1)]
+    urls = [f"https://h/k?n={chunk.number}&sig={CANARY}" for chunk in chunks]
+    many = SignedChunks(ChunkTemplate(), urls, 1, chunks)
+    assert [(one.number, one.offset, one.size, one.url.reveal()) for one in many] == [
+        (*chunk, url) for chunk, url in zip(chunks, urls, strict=True)
+    ]
+    assert [one.number for one in many[::2]] == [1, 3]
+    assert many[-1].size == 1
+    assert CANARY not in repr(many) + repr(many[1:])
+
+
+def test_headers_may_be_made_of_each_requests_own_spec() -> None:
+    template = RequestTemplate("PUT", lambda spec: {"content-type": spec.content_type or ""})
+    for kind in ("image/png", "image/gif"):
+        request = SignedRequest(template, "https://h/k", 1, None, UploadSpec(content_type=kind))
+        assert request.headers == {"content-type": kind}
+        assert request.spec == UploadSpec(content_type=kind)
 
 
 def test_a_traceback_that_holds_signed_things_shows_none() -> None:

@@ -106,7 +106,10 @@ class ToySigner:
         signature = self._toy.sign(canonical(method, self._toy.signed_path(path_of(key)), whole, headers), self._secret)
         return f"{self._endpoint}{path_of(key)}?{urlencode({**whole, 'sig': signature})}"
 
-    def upload(self, key: str, order: UploadOrder, start: int, end: int) -> SignedRequest:
+    def upload(
+        self, key: str, order: UploadOrder, start: int, end: int, spec: UploadSpec | None = None
+    ) -> SignedRequest:
+        order = order.of(spec)
         spec = order.spec
         if spec.checksum is not None and spec.checksum.algorithm == "crc32c" and order.binds(Constraint.CHECKSUM):
             raise UnenforceableConstraint("checksum", provider="toy", alternatives=["sha256 or md5"])
