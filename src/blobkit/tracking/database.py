@@ -25,6 +25,7 @@ __all__ = ["Database", "DatabaseUnavailable"]
 _KNOWN: Final = ("sqlite", "postgresql")
 _READING: Final = "blobkit_reading"
 _REDONE: Final = "blobkit_redone"
+_SYNCHRONOUS: Final = "blobkit_synchronous"
 _DO_NOT_WAIT: Final = text("SET LOCAL synchronous_commit = off")
 
 
@@ -104,7 +105,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection that only reads: no writer waits for it. In PostgreSQL each statement sees what is committed then.
+        """A connection that only reads: no writer waits for it, and each statement sees what is committed then.
 
         Raises:
             Unavailable: The database did not answer.
@@ -163,10 +164,12 @@ def _begin_sqlite(connection: Connection) -> None:
     raw = connection.connection.dbapi_connection
     assert raw is not None
     if options.get(_READING):
-        raw.execute("BEGIN")
         return
     # In write-ahead mode NORMAL loses the newest transactions when the power goes, and FULL does not.
-    raw.execute("PRAGMA synchronous = NORMAL" if options.get(_REDONE) else "PRAGMA synchronous = FULL")
+    wanted, info = "NORMAL" if options.get(_REDONE) else "FULL", connection.connection.info
+    if info.get(_SYNCHRONOUS) != wanted:
+        raw.execute(f"PRAGMA synchronous = {wanted}")
+        info[_SYNCHRONOUS] = wanted
     raw.execute("BEGIN IMMEDIATE")
 
 
