@@ -117,7 +117,7 @@ class Applier:
         entries = [Entry(item) for item in named]
         if len(entries) <= _FEW:
             self._look_first(entries, now)
-        unknown = [entry for entry in entries if entry.outlook != "known"]
+        unknown = sorted(entry for entry in entries if entry.outlook != "known")
         waiting: list[Waiting] = []
         if unknown or refused:
             with self._database.write(single=len(unknown) == 1 and not refused) as connection:

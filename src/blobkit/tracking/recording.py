@@ -49,6 +49,11 @@ class Entry:
         self.change: Change | None = None
         self.error: Exception | None = None
 
+    def __lt__(self, other: Entry) -> bool:
+        """Whoever writes several writes them in this order: else two who have the same could wait for each other."""
+        mine, yours = self.named, other.named
+        return (mine.store, mine.key, self.dedupe_key) < (yours.store, yours.key, other.dedupe_key)
+
 
 @dataclass(frozen=True, slots=True)
 class Written:

@@ -159,6 +159,30 @@ def test_the_same_event_at_once_from_several_workers_is_new_once_and_told_once(w
     assert world.deliver() == ["available"] * len(uploads)
 
 
+def test_the_same_events_at_once_in_another_order_do_not_wait_for_each_other(world: World) -> None:
+    rounds = [(sent(world, 8), list(world.events[-8:])) for _ in range(5)]
+    trackers = [world.another_tracker() for _ in range(2)]
+    start = threading.Barrier(len(trackers))
+    failed: list[Exception] = []
+
+    def take(tracker: Tracker, forwards: bool) -> None:
+        for _, events in rounds:
+            start.wait()
+            try:
+                tracker.apply(events if forwards else events[::-1])
+            except blobkit.BlobkitError as error:
+                failed.append(error)
+
+    threads = [threading.Thread(target=take, args=[tracker, number == 0]) for number, tracker in enumerate(trackers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert {world.state(upload) for uploads, _ in rounds for upload in uploads} == {State.AVAILABLE}
+    assert world.deliver() == ["available"] * 40
+
+
 def test_a_store_that_does_not_answer_is_asked_once_and_everything_is_written_down(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
