@@ -11,13 +11,12 @@ from blobkit.testing import suite
 
 __all__ = ["CHUNKS", "KEEPING", "SIGNING", "SUBJECTS", "run_each", "runs", "subject_of"]
 
-KEEPING: Final = frozenset(
-    {"test_objects", "test_constraints", "test_downloads", "test_sessions", "test_session_faults"}
-)
+_SESSIONS: Final = frozenset({"test_sessions", "test_session_completion", "test_session_tokens", "test_session_faults"})
+KEEPING: Final = frozenset({"test_objects", "test_constraints", "test_downloads"}) | _SESSIONS
 """What changes with how objects and their versions are kept."""
 SIGNING: Final = frozenset({"test_signed", "test_faces", "test_plans", "test_browser"})
 """What changes with how, and with which keys, requests are signed."""
-CHUNKS: Final = frozenset({"test_sessions", "test_session_faults", "test_plans", "test_faces", "test_browser"})
+CHUNKS: Final = frozenset({"test_plans", "test_faces", "test_browser"}) | _SESSIONS
 """What changes with how chunked sessions work."""
 
 

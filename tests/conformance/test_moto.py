@@ -9,18 +9,24 @@ from tests.servers.moto import moto
 from tests.servers.processes import ENVIRONMENT, free_port
 
 from blobkit.testing import Harness
-from blobkit.testing.suite import test_downloads, test_objects, test_sessions
+from blobkit.testing.suite import (
+    test_downloads,
+    test_objects,
+    test_session_completion,
+    test_session_tokens,
+    test_sessions,
+)
 
 _NOT_BY_MOTO = {
     "test_write_refuses_data_that_break_the_spec_before_anything_is_sent": "it compares no checksum",
     "test_sessions_left_behind_are_listed_and_swept": "every upload of it was started in 2010",
 }
-for _module in (test_downloads, test_objects, test_sessions):
+for _module in (test_downloads, test_objects, test_sessions, test_session_completion, test_session_tokens):
     for _name, _test in vars(_module).items():
         if _name.startswith("test_"):
             _why = _NOT_BY_MOTO.get(_name)
             globals()[_name] = pytest.mark.skip(reason=f"not checkable on moto: {_why}")(_test) if _why else _test
-del test_downloads, test_objects, test_sessions
+del test_downloads, test_objects, test_sessions, test_session_completion, test_session_tokens
 
 
 @pytest.fixture(scope="module", params=["versioned"])

@@ -18,7 +18,7 @@ import pytest
 
 from blobkit.backend import Feature
 from blobkit.blobs import BlobInfo
-from blobkit.errors import UnenforceableConstraint
+from blobkit.errors import UnenforceableConstraint, Unsupported
 from blobkit.session import UploadSession
 from blobkit.signed import SignedChunk, SignedRequest
 from blobkit.spec import Constraint, Route, UploadSpec
@@ -125,6 +125,15 @@ class Trial:
         if not declared:
             self.undeclared(name)
         return declared
+
+    def has_sessions(self) -> bool:
+        """Whether the store has chunked sessions; when not, asserts that it refuses to start one."""
+        if self.declares(Feature.CHUNKED):
+            return True
+        with pytest.raises(Unsupported) as refusal:
+            self.store.start_upload("target", size=1)
+        assert refusal.value.features == (Feature.CHUNKED,)
+        return False
 
     def undeclared(self, name: str) -> None:
         """List something that this store does not claim."""
