@@ -1,23 +1,35 @@
-"""``blobkit worker``: events, reconcile and the outbox, in one process."""
+"""``blobkit worker``: events, reconcile, quarantine and the outbox, in one process."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from blobkit.cli import units
+from blobkit.cli.importing import imported
+from blobkit.cli.quarantining import (
+    CheckWords,
+    ClamavMax,
+    ClamavUrl,
+    Examiners,
+    Routes,
+    TimeLimit,
+    checks_of,
+    routes_of,
+)
 from blobkit.cli.records import DatabaseUrl, OwnedPrefixes, open_tracker
 from blobkit.cli.running import Run, command
 from blobkit.errors import ConfigError, InvalidArgument
 
 if TYPE_CHECKING:
-    from blobkit.tracking import Applied, Delivered, Handler, Notification, ReconcileReport
+    from blobkit.quarantine import Quarantine
+    from blobkit.tracking import Applied, Delivered, Handler, Notification, Part, ReconcileReport
     from blobkit.tracking.worker import EventSource
 
 __all__ = ["worker"]
@@ -40,6 +52,12 @@ def worker(
     ] = False,
     every: Annotated[str, typer.Option("--every", metavar="SPAN", help="Between two runs of reconcile.")] = "1m",
     owned: OwnedPrefixes = None,
+    quarantine: Routes = None,
+    checks: CheckWords = None,
+    clamav: ClamavUrl = None,
+    clamav_max: ClamavMax = "25MiB",
+    examiners: Examiners = 4,
+    check_timeout: TimeLimit = "5m",
     once: Annotated[bool, typer.Option("--once", help="One round, then end; events are left alone.")] = False,
 ) -> None:
     """Keep the records true until Ctrl-C or SIGTERM; what is under way is finished first."""
@@ -47,8 +65,14 @@ def worker(
         raise InvalidArgument("--handler goes without --print")
     if once and events:
         raise InvalidArgument("--once goes without --events")
-    hears = _imported(handler) if handler is not None else None
-    tracker = open_tracker(run, database, owned)
+    if (checks or clamav is not None) and not quarantine:
+        raise InvalidArgument("--check and --clamav go with --quarantine", hint="--quarantine STAGING=PUBLIC")
+    if quarantine and not checks and clamav is None:
+        raise InvalidArgument("a quarantine without a check lets everything pass", hint="--check or --clamav")
+    hears = _handler(handler) if handler is not None else None
+    routes, asked = routes_of(quarantine or ()), checks_of(checks or (), clamav, clamav_max)
+    tracker = open_tracker(run, database, owned, routes.staging)
+    opened = routes.open(tracker, asked, workers=examiners, timeout=units.duration(check_timeout))
     from blobkit.serving import signalled
     from blobkit.tracking import Worker
 
@@ -72,6 +96,7 @@ def worker(
             handler=told if shown else hears,
             reconcile_every=units.duration(every),
             reported=reported,
+            parts={f"quarantine of {public}": _part(run, public, here) for public, here in opened.items()},
         )
         stack.enter_context(signalled(stop))
         if once:
@@ -88,15 +113,21 @@ def _sources(urls: Sequence[str], stack: ExitStack) -> list[EventSource]:
     return [stack.enter_context(open_events(url)) for url in urls]
 
 
-def _imported(name: str) -> Handler:
+def _part(run: Run, public: str, quarantine: Quarantine) -> Part:
+    """A round of the quarantine, and a note of what it came to."""
+
+    def examine(stop: Callable[[], bool]) -> None:
+        done = quarantine.run_once(stop=stop)
+        counts = [f"{count} {name}" for name, count in asdict(done).items() if count]
+        if counts:
+            run.out.note(f"quarantine of {public}: {', '.join(counts)}")
+
+    return examine
+
+
+def _handler(name: str) -> Handler:
     """The function that ``module:function`` names. Raises ConfigError."""
-    module, _, attribute = name.partition(":")
-    try:
-        found: object = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            f"the handler {name!r} cannot be imported: {error}", hint="package.module:function"
-        ) from error
+    found = imported(name, "the handler")
     if not callable(found):
         raise ConfigError(f"the handler {name!r} cannot be called")
-    return found
+    return cast("Handler", found)

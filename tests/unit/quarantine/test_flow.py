@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import uuid
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -14,10 +17,10 @@ from tests.unit.quarantine.places import CLEAN, EVIL, Died, Steps, database, wor
 
 import blobkit
 from blobkit import Store
-from blobkit.errors import ConfigError, InvalidArgument, Unavailable
+from blobkit.errors import ConfigError, InvalidArgument, PluginMissing, Unavailable
 from blobkit.quarantine import Custom, Examined, MaxSize, Quarantine, Subject
 from blobkit.serving import serve_in_thread
-from blobkit.tracking import Tracker
+from blobkit.tracking import Notification, Tracker, Worker
 
 
 def test_what_passes_is_served_and_its_staging_key_is_empty(tmp_path: Path) -> None:
@@ -153,6 +156,19 @@ def test_a_broken_check_never_passes_anything(tmp_path: Path, caplog: pytest.Log
     assert "a check is broken" in caplog.text
 
 
+def test_a_check_that_lacks_something_for_good_is_told_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = world(tmp_path)
+    here.arrived()
+
+    def lacking(_: Subject) -> bool:
+        raise PluginMissing("sniffing needs a package")
+
+    assert here.quarantine(Custom("lacking", lacking)).run_once() == Examined(undecided=1)
+    assert "cannot be examined: PluginMissing" in caplog.text
+
+
 def test_a_verdict_of_another_content_is_refused(tmp_path: Path) -> None:
     here = world(tmp_path)
     upload = here.arrived()
@@ -241,6 +257,64 @@ def test_a_running_quarantine_stops_when_it_is_told_to(tmp_path: Path) -> None:
     stop = threading.Event()
     here.quarantine(Custom("stop", lambda _: stop.set())).run(stop)
     assert here.tracker.get(upload.id).state == "available"  # what has begun is finished
+
+
+def test_a_round_ends_when_it_is_time_to_stop(tmp_path: Path) -> None:
+    here = world(tmp_path)
+    for number in range(3):
+        here.arrived(str(number).encode())
+    quarantine = here.quarantine()
+    assert quarantine.run_once(stop=lambda: bool(here.seen)) == Examined(available=1)
+    assert quarantine.run_once() == Examined(available=2)
+
+
+def test_a_worker_runs_a_quarantine_beside_the_rest(tmp_path: Path) -> None:
+    here = world(tmp_path)
+    upload = here.arrived()
+    quarantine = Quarantine(here.tracker, checks=[here.look()], staging="staging", public="public")
+    stop, told = threading.Event(), list[str]()
+
+    def heard(notice: Notification) -> None:
+        told.append(notice.kind)
+        if notice.kind == "available":
+            stop.set()
+
+    def part(over: Callable[[], bool]) -> object:
+        return quarantine.run_once(stop=over)
+
+    late = threading.Timer(60, stop.set)  # else it would never end
+    late.start()
+    Worker(here.tracker, handler=heard, parts={"quarantine": part}, look_every=timedelta(milliseconds=10)).run(stop)
+    late.cancel()
+    assert told == ["uploaded", "checking", "available"]
+    assert here.tracker.get(upload.id).state == "available"
+
+
+def test_a_check_that_hangs_does_not_keep_the_process_alive(tmp_path: Path) -> None:
+    program = tmp_path / "hangs.py"
+    program.write_text(HANGS)
+    done = subprocess.run([sys.executable, program, tmp_path], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "available=0, rejected=0, failed=0, undecided=1\n"
+
+
+HANGS = """
+import sys, threading
+from datetime import timedelta
+import blobkit
+from blobkit.quarantine import Custom, Quarantine
+from blobkit.tracking import Notification, Tracker, Worker
+
+staging, public = blobkit.open_store("memory://staging"), blobkit.open_store("memory://public")
+tracker = Tracker(f"sqlite:///{sys.argv[1]}/hangs.db", stores={"s": staging, "p": public}, checked={"s"})
+upload, _ = tracker.begin(store="s")
+staging.write(upload.key, b"data")
+tracker.confirm(upload.id)
+checks = [Custom("hangs", lambda _: threading.Event().wait())]
+quarantine = Quarantine(tracker, checks=checks, staging="s", public="p", timeout=timedelta(milliseconds=50))
+done = quarantine.run_once()
+print(f"available={done.available}, rejected={done.rejected}, failed={done.failed}, undecided={done.undecided}")
+"""
 
 
 def test_the_served_key_can_be_the_services_choice(tmp_path: Path) -> None:
