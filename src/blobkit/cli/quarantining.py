@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias, cast
 
 import typer
 
@@ -15,7 +15,7 @@ from blobkit.cli.importing import imported
 from blobkit.errors import ConfigError, InvalidArgument, PluginMissing
 
 if TYPE_CHECKING:
-    from blobkit.quarantine import Check, Quarantine
+    from blobkit.quarantine import Check, Quarantine, Subject, Verdict
     from blobkit.tracking import Tracker
 
 __all__ = ["CheckWords", "ClamavMax", "ClamavUrl", "Examiners", "Routes", "TimeLimit", "checks_of", "routes_of"]
@@ -23,8 +23,8 @@ __all__ = ["CheckWords", "ClamavMax", "ClamavUrl", "Examiners", "Routes", "TimeL
 _PANEL: Final = "Quarantine"
 
 
-def _option(flag: str, metavar: str, text: str, **more: int) -> object:
-    return typer.Option(flag, metavar=metavar, help=text, rich_help_panel=_PANEL, **more)
+def _option(flag: str, metavar: str, text: str, *, least: int | None = None) -> object:
+    return typer.Option(flag, metavar=metavar, help=text, rich_help_panel=_PANEL, min=least)
 
 
 Routes: TypeAlias = Annotated[
@@ -47,7 +47,7 @@ ClamavMax: TypeAlias = Annotated[
     str, _option("--clamav-max", "SIZE", "The largest content that clamd is set up to scan; a larger one is refused.")
 ]
 Examiners: TypeAlias = Annotated[
-    int, _option("--examiners", "N", "How many uploads are examined at once, for each PUBLIC.", min=1)
+    int, _option("--examiners", "N", "How many uploads are examined at once, for each PUBLIC.", least=1)
 ]
 TimeLimit: TypeAlias = Annotated[
     str, _option("--check-timeout", "SPAN", "Of one check; the upload is then examined again later.")
@@ -136,7 +136,9 @@ def _own(name: str) -> Check:
     if isinstance(found, type) or not (isinstance(found, Check) or callable(found)):
         # A class called with a subject would give an object: and that would be taken for a pass.
         raise ConfigError(f"the check {name!r} is neither a function nor a check", hint="make an object of the class")
-    return found if isinstance(found, Check) else Custom(name.partition(":")[2], found)
+    if isinstance(found, Check):
+        return found
+    return Custom(name.partition(":")[2], cast("Callable[[Subject], Verdict | bool | None]", found))
 
 
 @dataclass(frozen=True, slots=True)

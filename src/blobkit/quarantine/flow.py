@@ -171,7 +171,8 @@ class Quarantine:
         if first is None or self._workers == 1:
             work(first)
         else:
-            works = [partial(work, first), *[lambda: work(take())] * (self._workers - 1)]
+            works: list[Callable[[], None]] = [partial(work, first)]
+            works += [lambda: work(take())] * (self._workers - 1)
             futures = [detached(one, f"blobkit-quarantine-{number}") for number, one in enumerate(works, 1)]
             wait(futures)
             for future in futures:
