@@ -28,7 +28,6 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from blobkit import ops
 from blobkit.backend import Feature
 from blobkit.blobs import BlobInfo, Checksum
 from blobkit.errors import (
@@ -45,7 +44,7 @@ from blobkit.quarantine.checks import Check
 from blobkit.quarantine.detached import detached
 from blobkit.quarantine.examining import Examination, examine
 from blobkit.quarantine.leasing import kept
-from blobkit.quarantine.promoting import clear, promoted
+from blobkit.quarantine.promoting import check_pair, clear, promoted
 from blobkit.quarantine.subject import Declared, Subject
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ class Quarantine:
     Raises:
         ConfigError: Stores that the tracker does not know or does not hold back, or that are one place under two names.
         InvalidArgument: No checks.
-        Unsupported: The stores cannot copy, or not only-if-absent.
+        Unsupported: Nothing can be put into ``public`` only if nothing is there: neither by a copy nor by a write.
     """
 
     def __init__(
@@ -327,15 +326,11 @@ def _declared(upload: Upload) -> Declared:
 
 
 def _check_pair(staging: Store, public: Store, *, own_key: bool) -> None:
-    """Raises ConfigError for two names of one place, Unsupported when copies cannot be made or not only-if-absent."""
+    """Raises ConfigError for two names of one place, Unsupported when nothing can be put there only if nothing is there."""
     one, other = ((store.provider, dict(store.config.location), store.prefix) for store in (staging, public))
     if one == other and not own_key:
         raise ConfigError(
             "staging and public are the same place: clients could write what is served",
             hint="another bucket or prefix, or key=",
         )
-    if staging.provider == public.provider:
-        ops.require(staging.capabilities, staging.provider, Feature.COPY)
-        ops.require(public.capabilities, public.provider, Feature.COPY_IF_ABSENT)
-    else:  # the bytes go through this process
-        ops.require(public.capabilities, public.provider, Feature.IF_ABSENT)
+    check_pair(staging, public)
