@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -80,14 +81,6 @@ def worker(
         line = {"id": item.id, "upload": str(item.upload), "kind": item.kind, "at": item.created_at.isoformat()}
         run.out.line(json.dumps({**line, "data": dict(item.data)}, ensure_ascii=False))
 
-    def reported(what: Applied | ReconcileReport | Delivered) -> None:
-        from blobkit.tracking import ReconcileReport
-
-        if isinstance(what, ReconcileReport) and (what.changes or what.failures or what.swept_objects):
-            run.out.note(f"reconcile: {dict(what.changes)}, {what.swept_objects} swept, {what.failures} failed")
-        for error in what.errors if isinstance(what, ReconcileReport) else ():
-            run.out.note(f"failed: {error}")
-
     stop = threading.Event()
     with ExitStack() as stack:
         process = Worker(
@@ -95,7 +88,7 @@ def worker(
             sources=_sources(events or (), stack),
             handler=told if shown else hears,
             reconcile_every=units.duration(every),
-            reported=reported,
+            reported=partial(_note, run),
             parts={f"quarantine of {public}": _part(run, public, here) for public, here in opened.items()},
         )
         stack.enter_context(signalled(stop))
@@ -105,6 +98,20 @@ def worker(
             run.out.note(f"working on {tracker!r}: Ctrl-C ends it")
             process.run(stop)
             run.out.note("stopped")
+
+
+def _note(run: Run, what: Applied | ReconcileReport | Delivered) -> None:
+    """What somebody who watches the process may want to know of a round."""
+    from blobkit.tracking import ReconcileReport
+
+    if not isinstance(what, ReconcileReport):
+        return
+    if what.changes or what.failures or what.swept_objects:
+        run.out.note(f"reconcile: {dict(what.changes)}, {what.swept_objects} swept, {what.failures} failed")
+    if what.dropped:
+        run.out.note(f"reconcile: {what.dropped} events dropped: no upload has their keys, and too many waited")
+    for error in what.errors:
+        run.out.note(f"failed: {error}")
 
 
 def _sources(urls: Sequence[str], stack: ExitStack) -> list[EventSource]:

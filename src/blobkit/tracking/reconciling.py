@@ -58,6 +58,7 @@ class Reconciler:
     inbox: Inbox
     outbox: Outbox
     sweeper: Sweeper
+    max_parked: int
 
     def run(
         self,
@@ -70,6 +71,7 @@ class Reconciler:
     ) -> None:
         """See :meth:`blobkit.tracking.Tracker.reconcile`."""
         if not report.dry_run:
+            self._drop_unknown(report, stop)
             self._settle_events(report, stop)
         self._look(report, limit, concurrency, stop)
         self.sweeper.sweep_uploads(report, stop)
@@ -81,9 +83,32 @@ class Reconciler:
 
     # --- events that were left ---
 
+    def _drop_unknown(self, report: ReconcileReport, stop: Callable[[], bool]) -> None:
+        """Events of keys that no upload has, beyond the cap, the oldest first: they were tried most often.
+
+        Nothing but time is lost with them. An upload that is recorded later, or becomes visible later, carries when it is to
+        be looked at, and is found by that; an object that never gets one is the sweep's for orphans.
+        """
+        for store in self.places.names:
+            dropped = 0
+            while not stop() and (gone := self.inbox.drop(store, self.max_parked, BATCH)):
+                dropped += gone["parked"]
+                report.purged += gone["orphan"]  # these had waited their time
+                if gone.total() < BATCH:
+                    break
+            report.dropped += dropped
+            if dropped:
+                _log.warning(
+                    "%d events of %s were dropped: no upload has their keys, and too many wait", dropped, store
+                )
+
     def _settle_events(self, report: ReconcileReport, stop: Callable[[], bool]) -> None:
-        """Events that a dead worker left, that were put off, or whose key had no upload yet."""
-        while not stop() and (waiting := self.inbox.claim(_EVENTS, self.now())):
+        """Events that a dead worker left, that were put off, or whose key had no upload yet.
+
+        Each is tried once in a run: however many there are and come, the uploads have their turn.
+        """
+        began = self.now()
+        while not stop() and (waiting := self.inbox.claim(_EVENTS, self.now(), began)):
             done = Applied()
             self.applier.settle(waiting, done)
             report.events += len(waiting)
