@@ -429,7 +429,8 @@ def gcs(server: StrictGcs, options: str) -> Callable[[ExitStack, FakeClock], Ope
     def open_store(stack: ExitStack, clock: FakeClock) -> Opened:
         bucket = f"b{uuid.uuid4().hex}"
         server.create_bucket(bucket)
-        store = stack.enter_context(blobkit.open_store(f"gs://{bucket}/{options}"))
+        # One clock for both: else it depends on the fraction of a second whether begin() has to correct when its URL ends.
+        store = stack.enter_context(blobkit.open_store(f"gs://{bucket}/{options}", clock=clock))
 
         def subscribe(listener: Callable[[blobkit.BlobEvent], None]) -> object:
             def take(body: Mapping[str, object]) -> None:
