@@ -101,18 +101,18 @@ class Inbox:
             count += connection.execute(self._put, row).scalar() is not None
         return count
 
-    def claim(self, limit: int, now: datetime, due: datetime | None = None) -> list[Waiting]:
+    def claim(self, limit: int, now: datetime, by: datetime | None = None) -> list[Waiting]:
         """Take events that wait: left by a worker that died, put off, or parked. No two workers get the same.
 
         Args:
             limit: At most so many.
             now: The time, from which they are the caller's.
-            due: Only those whose time came by then; now, when None.
+            by: Only those whose time had come by then; now, when None.
         """
         with self._database.write() as connection:
             due = (
                 select(*_TAKEN)
-                .where(inbox.c.retry_at <= (due or now))
+                .where(inbox.c.retry_at <= (by or now))
                 .order_by(inbox.c.retry_at, inbox.c.id)
                 .limit(limit)
                 .with_for_update(skip_locked=True)
