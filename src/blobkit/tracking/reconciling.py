@@ -20,12 +20,12 @@ from sqlalchemy import select, update
 from blobkit.errors import BlobkitError, TransientError
 from blobkit.tracking.applying import Applied, Applier
 from blobkit.tracking.database import Database
-from blobkit.tracking.inbox import Inbox
+from blobkit.tracking.inbox import Inbox, Waiting
 from blobkit.tracking.listing import ASK, Listing, Seen
 from blobkit.tracking.looking import Looker
 from blobkit.tracking.moving import Change, apply_change
 from blobkit.tracking.outbox import Outbox
-from blobkit.tracking.places import Places
+from blobkit.tracking.places import PREFIXES, Places
 from blobkit.tracking.records import Upload, to_upload
 from blobkit.tracking.report import ReconcileReport
 from blobkit.tracking.schema import uploads
@@ -110,9 +110,32 @@ class Reconciler:
         began = self.now()
         while not stop() and (waiting := self.inbox.claim(_EVENTS, self.now(), began)):
             done = Applied()
-            self.applier.settle(waiting, done)
+            self.applier.settle(self._known(waiting), done)
             report.events += len(waiting)
             report.failures += done.put_off
+
+    def _known(self, waiting: Sequence[Waiting]) -> list[Waiting]:
+        """Those whose key an upload has by now. The others are parked again, all at once: there may be very many."""
+        keys: defaultdict[str, set[str]] = defaultdict(set)
+        for item in waiting:
+            keys[item.store].add(item.key)
+        with self.database.read() as connection:
+            had = {
+                (name, row.key)
+                for name, some in keys.items()
+                for place, key in ((uploads.c.store, uploads.c.key), (uploads.c.served_store, uploads.c.served_key))
+                for row in connection.execute(select(key.label("key")).where(place == name, key.in_(some)))
+            }
+        known, unknown = list[Waiting](), list[Waiting]()
+        for item in waiting:
+            whose = item.event.kind in PREFIXES or (item.store, item.key) in had
+            (known if whose else unknown).append(item)
+        if unknown:
+            now = self.now()
+            with self.database.write(redone=True) as connection:
+                for item in unknown:
+                    self.inbox.park(connection, item, now)
+        return known
 
     # --- uploads that are due ---
 

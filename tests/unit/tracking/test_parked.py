@@ -113,6 +113,36 @@ def test_an_event_that_waits_is_tried_once_in_a_run(local_world: World, monkeypa
     assert local_world.tracker.reconcile().events == 5
 
 
+def test_those_that_wait_are_parked_again_together(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transaction for each of ten thousand would take a run of reconcile minutes."""
+    world.tracker.apply(unknown(world, 90))
+    world.clock.advance(MINUTE)
+    write, writes = world.tracker.database.write, list[dict[str, bool]]()
+
+    def counted(**options: bool) -> Any:
+        writes.append(options)
+        return write(**options)
+
+    monkeypatch.setattr(world.tracker.database, "write", counted)
+    assert world.tracker.reconcile().events == 90
+    assert len(writes) < 15
+    assert world.tracker._inbox.count("parked") == 90
+
+
+def test_one_whose_upload_came_is_acted_upon_among_those_whose_did_not(world: World) -> None:
+    upload = world.begin()
+    row = hidden(world, upload.id)
+    world.put(upload)
+    world.tell()
+    world.tracker.apply(unknown(world, 5))
+    assert kept(world) == 6
+    back(world, row)
+    world.clock.advance(timedelta(seconds=10))
+    assert world.tracker.reconcile().events == 6
+    assert world.state(upload) == State.AVAILABLE
+    assert kept(world) == 5
+
+
 # ── what is dropped is found without it ───────────────────────────────────────────────────────────────────────────
 
 
