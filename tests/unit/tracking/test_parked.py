@@ -94,6 +94,17 @@ def test_a_rehearsal_drops_nothing(capped: World) -> None:
     assert kept(capped) == 10
 
 
+def test_what_another_worker_has_in_hand_is_left_to_the_next_run(migrated_postgres: str) -> None:
+    """On PostgreSQL; in SQLite writers take turns."""
+    with World(emptied(migrated_postgres), FakeClock(), {"max_parked": CAP}) as world:
+        world.tracker.apply(unknown(world, 10))
+        with world.tracker.database.write() as connection:
+            held = select(inbox.c.id).order_by(inbox.c.received_at, inbox.c.id).limit(2).with_for_update()
+            assert len(connection.execute(held).all()) == 2
+            assert world.tracker.reconcile().dropped == 10 - CAP - 2
+        assert world.tracker.reconcile().dropped == 2
+
+
 def test_no_cap_below_nothing(world: World) -> None:
     with pytest.raises(InvalidArgument):
         world.another_tracker(max_parked=-1)
