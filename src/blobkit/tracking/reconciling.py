@@ -91,10 +91,10 @@ class Reconciler:
         """
         for store in self.places.names:
             dropped = 0
-            while not stop() and (gone := self.inbox.drop(store, self.max_parked, BATCH)):
+            while gone := self.inbox.drop(store, self.max_parked, BATCH):
                 dropped += gone["parked"]
                 report.purged += gone["orphan"]  # these had waited their time
-                if gone.total() < BATCH:
+                if gone.total() < BATCH or stop():
                     break
             report.dropped += dropped
             if dropped:
