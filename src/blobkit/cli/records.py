@@ -35,7 +35,9 @@ OwnedPrefixes: TypeAlias = Annotated[
 ]
 
 
-def open_tracker(run: Run, database: str | None, owned: Sequence[str] | None = None) -> Tracker:
+def open_tracker(
+    run: Run, database: str | None, owned: Sequence[str] | None = None, checked: Sequence[str] = ()
+) -> Tracker:
     """The tracker over the named stores; closed when the command ends.
 
     Raises:
@@ -57,4 +59,4 @@ def open_tracker(run: Run, database: str | None, owned: Sequence[str] | None = N
         raise PluginMissing(
             f"the records need a package that is not installed: {error.name}", hint='pip install "blobkit[tracking]"'
         ) from error
-    return run.borrow(Tracker(database, stores=run.kit(), owned=prefixes))
+    return run.borrow(Tracker(database, stores=run.kit(), owned=prefixes, checked=checked))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from typing import Final
 
 from blobkit.errors import InvalidArgument, TransientError, Unavailable
 from blobkit.quarantine.checks import Check
+from blobkit.quarantine.detached import detached
 from blobkit.quarantine.subject import Subject
 from blobkit.quarantine.verdict import Verdict
 
@@ -89,12 +89,9 @@ def _asked(check: Check, subject: Subject, timeout: float, retries: int, wait: C
 
 def _within(check: Check, subject: Subject, timeout: float) -> Verdict:
     """The check in a thread of its own, which is left behind when it takes too long: no thread can be stopped from outside."""
-    pool = ThreadPoolExecutor(1, thread_name_prefix=f"blobkit-check-{check.name}")
     try:
-        return pool.submit(check.check, subject).result(timeout)
+        return detached(lambda: check.check(subject), f"blobkit-check-{check.name}").result(timeout)
     except FutureTimeoutError as error:
         if isinstance(error, TransientError):
             raise  # the check's own
         raise Unavailable(f"the check {check.name} did not end within {timeout:g} s") from error
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)

@@ -22,12 +22,12 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from blobkit import ops
 from blobkit.backend import Feature
 from blobkit.blobs import BlobInfo, Checksum
 from blobkit.errors import (
@@ -38,11 +38,13 @@ from blobkit.errors import (
     InvalidArgument,
     NotFound,
     PreconditionFailed,
+    TransientError,
 )
 from blobkit.quarantine.checks import Check
+from blobkit.quarantine.detached import detached
 from blobkit.quarantine.examining import Examination, examine
 from blobkit.quarantine.leasing import kept
-from blobkit.quarantine.promoting import clear, promoted
+from blobkit.quarantine.promoting import check_pair, clear, promoted
 from blobkit.quarantine.subject import Declared, Subject
 
 if TYPE_CHECKING:
@@ -96,7 +98,7 @@ class Quarantine:
     Raises:
         ConfigError: Stores that the tracker does not know or does not hold back, or that are one place under two names.
         InvalidArgument: No checks.
-        Unsupported: The stores cannot copy, or not only-if-absent.
+        Unsupported: Nothing can be put into ``public`` only if nothing is there: neither by a copy nor by a write.
     """
 
     def __init__(
@@ -137,8 +139,10 @@ class Quarantine:
     def __repr__(self) -> str:
         return f"Quarantine({', '.join(self.staging)} to {self.public}, {len(self.checks)} checks)"
 
-    def run_once(self, limit: int | None = None) -> Examined:
-        """Examine what waits, with ``workers`` at once, until nothing is due or ``limit`` uploads were taken.
+    def run_once(self, limit: int | None = None, *, stop: Callable[[], bool] = lambda: False) -> Examined:
+        """Examine what waits, with ``workers`` at once, until nothing is due, ``limit`` uploads were taken or ``stop`` says so.
+
+        What has begun is finished first. A :class:`~blobkit.tracking.Worker` runs it as one of its ``parts``.
 
         Raises:
             Unavailable: The database does not answer. What was taken is examined again when its lease has run out.
@@ -146,29 +150,32 @@ class Quarantine:
         tally, lock = Counter[str](), threading.Lock()
         left = limit
 
-        def take() -> bool:
+        def take() -> Claim | None:
             nonlocal left
             with lock:
-                if left == 0:
-                    return False
+                if left == 0 or stop():
+                    return None
                 left = None if left is None else left - 1
             claims = self._tracker.checking.claim(stores=self.staging, limit=1, lease=self._lease)
-            for claim in claims:
+            return claims[0] if claims else None
+
+        def work(claim: Claim | None) -> None:
+            while claim is not None:
                 outcome = self.examine(claim)
                 with lock:
                     tally[outcome] += 1
-            return bool(claims)
+                claim = take()
 
-        def work() -> None:
-            while take():
-                pass
-
-        if self._workers == 1:
-            work()
+        first = take()  # when nothing is due, one question finds out
+        if first is None or self._workers == 1:
+            work(first)
         else:
-            with ThreadPoolExecutor(self._workers, thread_name_prefix="blobkit-quarantine") as pool:
-                for future in [pool.submit(work) for _ in range(self._workers)]:
-                    future.result()
+            works: list[Callable[[], None]] = [partial(work, first)]
+            works += [lambda: work(take())] * (self._workers - 1)
+            futures = [detached(one, f"blobkit-quarantine-{number}") for number, one in enumerate(works, 1)]
+            wait(futures)
+            for future in futures:
+                future.result()
         return Examined(**tally)
 
     def run(self, stop: threading.Event, *, idle: timedelta = timedelta(seconds=2)) -> None:
@@ -182,7 +189,7 @@ class Quarantine:
         """
         while not stop.is_set():
             try:
-                busy = self.run_once(limit=4 * self._workers).total > 0
+                busy = self.run_once(stop=stop.is_set).total > 0
             except BlobkitError as error:
                 if not error.retryable:
                     raise
@@ -279,6 +286,8 @@ class Quarantine:
             _log.error("upload %s: another object is where it would be served from", claim.upload.id)
         elif not isinstance(error, BlobkitError):
             _log.error("upload %s: a check is broken", claim.upload.id, exc_info=error)
+        elif not isinstance(error, TransientError):  # a missing package, a permission: waiting alone will not help
+            _log.error("upload %s cannot be examined: %s", claim.upload.id, type(error).__name__)
         reason = f"could not be examined: {type(error).__name__}"
         _ours(lambda: self._tracker.checking.release(claim, reason=reason))
         return "undecided"
@@ -317,15 +326,11 @@ def _declared(upload: Upload) -> Declared:
 
 
 def _check_pair(staging: Store, public: Store, *, own_key: bool) -> None:
-    """Raises ConfigError for two names of one place, Unsupported when copies cannot be made or not only-if-absent."""
+    """Raises ConfigError for two names of one place, Unsupported when nothing can be put there only if nothing is there."""
     one, other = ((store.provider, dict(store.config.location), store.prefix) for store in (staging, public))
     if one == other and not own_key:
         raise ConfigError(
             "staging and public are the same place: clients could write what is served",
             hint="another bucket or prefix, or key=",
         )
-    if staging.provider == public.provider:
-        ops.require(staging.capabilities, staging.provider, Feature.COPY)
-        ops.require(public.capabilities, public.provider, Feature.COPY_IF_ABSENT)
-    else:  # the bytes go through this process
-        ops.require(public.capabilities, public.provider, Feature.IF_ABSENT)
+    check_pair(staging, public)

@@ -5,18 +5,29 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
+from blobkit import ops
 from blobkit.backend import Feature
 from blobkit.blobs import BlobInfo
 from blobkit.errors import AlreadyExists, BlobNotFound, PreconditionFailed, Unsupported
+from blobkit.sources import spooled
+from blobkit.spec import UploadSpec
 from blobkit.store import Store
 
-__all__ = ["clear", "promoted"]
+__all__ = ["check_pair", "clear", "promoted"]
 
 _BLOCK: Final = 4 * 1024 * 1024
 
 
+def check_pair(source: Store, target: Store) -> None:
+    """Raises Unsupported when nothing of ``source`` can be put into ``target``, or not only if nothing is there."""
+    if source.provider != target.provider or not _copies(source, target):
+        ops.require(target.capabilities, target.provider, Feature.IF_ABSENT)
+
+
 def promoted(source: Store, blob: BlobInfo, target: Store, key: str) -> BlobInfo:
     """Copy exactly ``blob`` to ``key`` of ``target``, if nothing is there, and describe the copy.
+
+    The provider copies where it can do so only if nothing is there. Else the bytes go through this process.
 
     An earlier attempt may have got as far as the copy and no further. What is at the key then has the same bytes as ``blob``
     and is taken; nothing else is.
@@ -24,9 +35,12 @@ def promoted(source: Store, blob: BlobInfo, target: Store, key: str) -> BlobInfo
     Raises:
         PreconditionFailed, BlobNotFound: ``blob`` was replaced, or is gone. Nothing was copied.
         AlreadyExists: Something else is at the key. It was left alone.
+        InvalidArgument: It has to go through this process, and is larger than one write can be.
         TransientError, PermissionDenied, Unsupported.
     """
     try:
+        if source.provider == target.provider and not _copies(source, target):
+            return _carried(source, blob, target, key)
         return source.promote(blob, key, if_absent=True, to=None if target is source else target)
     except AlreadyExists:
         there = _ours_already(source, blob, target, key)
@@ -45,6 +59,28 @@ def clear(store: Store, key: str) -> None:
         store.delete(key, purge_versions=store.capabilities.has(Feature.VERSIONS))
     except Unsupported:  # versions can be read here and not purged
         store.delete(key)
+
+
+def _copies(source: Store, target: Store) -> bool:
+    """Whether their provider copies from one to the other, and only if nothing is there."""
+    return source.capabilities.has(Feature.COPY) and target.capabilities.has(Feature.COPY_IF_ABSENT)
+
+
+def _carried(source: Store, blob: BlobInfo, target: Store, key: str) -> BlobInfo:
+    """The same bytes and headers, read pinned and written only if nothing is at the key."""
+    spec = UploadSpec(
+        content_type=blob.content_type,
+        metadata=blob.metadata,
+        cache_control=blob.cache_control,
+        content_disposition=blob.content_disposition,
+        content_encoding=blob.content_encoding,
+        size=blob.size,
+        if_absent=True,
+    )
+    with source.open(blob.key, pin=blob.pin) as stream, spooled(stream, blob.size) as body:
+        copy = target.write(key, body, spec=spec)
+    source._calls.observers.promoted(source.provider, blob.key, copy)
+    return copy
 
 
 def _ours_already(source: Store, blob: BlobInfo, target: Store, key: str) -> BlobInfo | None:

@@ -15,7 +15,7 @@ from blobkit.tracking.report import ReconcileReport
 from blobkit.tracking.states import MOVES, Signal, State, Step
 from blobkit.tracking.timing import Timing
 from blobkit.tracking.tracker import Delivery, Tracker
-from blobkit.tracking.worker import EventSource, Worker
+from blobkit.tracking.worker import EventSource, Part, Worker
 
 __all__ = [
     "MOVES",
@@ -33,6 +33,7 @@ __all__ = [
     "NewUpload",
     "Notification",
     "Outbox",
+    "Part",
     "Quota",
     "ReconcileReport",
     "RecordedVerdict",

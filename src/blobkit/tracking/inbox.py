@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +16,7 @@ from blobkit.errors import MalformedEvent
 from blobkit.events.controls import NotAnEvent, RecordError
 from blobkit.events.model import BlobEvent, EventKind
 from blobkit.tracking.database import Database
-from blobkit.tracking.schema import inbox
+from blobkit.tracking.schema import UNKNOWN, inbox
 from blobkit.tracking.timing import Timing
 
 __all__ = ["HANDLED", "MAX_ATTEMPTS", "Inbox", "Waiting", "told_of"]
@@ -78,12 +79,18 @@ class Inbox:
             count += connection.execute(self._put, row).scalar() is not None
         return count
 
-    def claim(self, limit: int, now: datetime) -> list[Waiting]:
-        """Take events that wait: left by a worker that died, put off, or parked. No two workers get the same."""
+    def claim(self, limit: int, now: datetime, by: datetime | None = None) -> list[Waiting]:
+        """Take events that wait: left by a worker that died, put off, or parked. No two workers get the same.
+
+        Args:
+            limit: At most so many.
+            now: The time, from which they are the caller's.
+            by: Only those whose time had come by then; now, when None.
+        """
         with self._database.write() as connection:
             due = (
                 select(*_TAKEN)
-                .where(inbox.c.retry_at <= now)
+                .where(inbox.c.retry_at <= (by or now))
                 .order_by(inbox.c.retry_at, inbox.c.id)
                 .limit(limit)
                 .with_for_update(skip_locked=True)
@@ -125,6 +132,25 @@ class Inbox:
         wait = min(now + self._timing.retry_after(item.attempts), item.received_at + self._timing.parked)
         connection.execute(update(inbox).where(inbox.c.id == item.id).values(retry_at=wait, state="parked"))
         return True
+
+    def drop(self, store: str, keep: int, limit: int) -> Counter[str]:
+        """Forget the oldest events of keys that no upload has, beyond ``keep`` of a store, at most ``limit``.
+
+        Returns:
+            How many there were of each state: ``parked`` ones still waited, ``orphan`` ones had waited their time.
+        """
+        beyond = (
+            select(inbox.c.id)
+            .where(inbox.c.store == store, UNKNOWN)
+            .order_by(inbox.c.received_at.desc(), inbox.c.id.desc())
+            .offset(keep)
+            .limit(limit)
+        )
+        # What another worker has in hand is left to the next run: whoever waits for nobody is in no deadlock.
+        free = select(inbox.c.id).where(inbox.c.id.in_(beyond.scalar_subquery())).with_for_update(skip_locked=True)
+        gone = delete(inbox).where(inbox.c.id.in_(free.scalar_subquery()), UNKNOWN).returning(inbox.c.state)
+        with self._database.write() as connection:
+            return Counter(connection.execute(gone).scalars())
 
     def count(self, state: str) -> int:
         """How many events are in a state: ``new | parked | done | orphan | dead``."""

@@ -20,12 +20,12 @@ from sqlalchemy import select, update
 from blobkit.errors import BlobkitError, TransientError
 from blobkit.tracking.applying import Applied, Applier
 from blobkit.tracking.database import Database
-from blobkit.tracking.inbox import Inbox
+from blobkit.tracking.inbox import Inbox, Waiting
 from blobkit.tracking.listing import ASK, Listing, Seen
 from blobkit.tracking.looking import Looker
 from blobkit.tracking.moving import Change, apply_change
 from blobkit.tracking.outbox import Outbox
-from blobkit.tracking.places import Places
+from blobkit.tracking.places import PREFIXES, Places
 from blobkit.tracking.records import Upload, to_upload
 from blobkit.tracking.report import ReconcileReport
 from blobkit.tracking.schema import uploads
@@ -58,6 +58,7 @@ class Reconciler:
     inbox: Inbox
     outbox: Outbox
     sweeper: Sweeper
+    max_parked: int
 
     def run(
         self,
@@ -70,6 +71,7 @@ class Reconciler:
     ) -> None:
         """See :meth:`blobkit.tracking.Tracker.reconcile`."""
         if not report.dry_run:
+            self._drop_unknown(report, stop)
             self._settle_events(report, stop)
         self._look(report, limit, concurrency, stop)
         self.sweeper.sweep_uploads(report, stop)
@@ -81,13 +83,59 @@ class Reconciler:
 
     # --- events that were left ---
 
+    def _drop_unknown(self, report: ReconcileReport, stop: Callable[[], bool]) -> None:
+        """Events of keys that no upload has, beyond the cap, the oldest first: they were tried most often.
+
+        Nothing but time is lost with them. An upload that is recorded later, or becomes visible later, carries when it is to
+        be looked at, and is found by that; an object that never gets one is the sweep's for orphans.
+        """
+        for store in self.places.names:
+            dropped = 0
+            while gone := self.inbox.drop(store, self.max_parked, BATCH):
+                dropped += gone["parked"]
+                report.purged += gone["orphan"]  # these had waited their time
+                if gone.total() < BATCH or stop():
+                    break
+            report.dropped += dropped
+            if dropped:
+                _log.warning(
+                    "%d events of %s were dropped: no upload has their keys, and too many wait", dropped, store
+                )
+
     def _settle_events(self, report: ReconcileReport, stop: Callable[[], bool]) -> None:
-        """Events that a dead worker left, that were put off, or whose key had no upload yet."""
-        while not stop() and (waiting := self.inbox.claim(_EVENTS, self.now())):
+        """Events that a dead worker left, that were put off, or whose key had no upload yet.
+
+        Each is tried once in a run: however many there are and come, the uploads have their turn.
+        """
+        began = self.now()
+        while not stop() and (waiting := self.inbox.claim(_EVENTS, self.now(), began)):
             done = Applied()
-            self.applier.settle(waiting, done)
+            self.applier.settle(self._known(waiting), done)
             report.events += len(waiting)
             report.failures += done.put_off
+
+    def _known(self, waiting: Sequence[Waiting]) -> list[Waiting]:
+        """Those whose key an upload has by now. The others are parked again, all at once: there may be very many."""
+        keys: defaultdict[str, set[str]] = defaultdict(set)
+        for item in waiting:
+            keys[item.store].add(item.key)
+        with self.database.read() as connection:
+            had = {
+                (name, row.key)
+                for name, some in keys.items()
+                for place, key in ((uploads.c.store, uploads.c.key), (uploads.c.served_store, uploads.c.served_key))
+                for row in connection.execute(select(key.label("key")).where(place == name, key.in_(some)))
+            }
+        known, unknown = list[Waiting](), list[Waiting]()
+        for item in waiting:
+            whose = item.event.kind in PREFIXES or (item.store, item.key) in had
+            (known if whose else unknown).append(item)
+        if unknown:
+            now = self.now()
+            with self.database.write(redone=True) as connection:
+                for item in unknown:
+                    self.inbox.park(connection, item, now)
+        return known
 
     # --- uploads that are due ---
 

@@ -24,6 +24,8 @@ class ReconcileReport:
         dry_run: Whether nothing was changed.
         max_deletions: How many objects may be deleted in the run; None is no limit.
         events: Events of the inbox that were tried again.
+        dropped: Events that still waited for an upload to have their key, and were too many: what they told of is found
+            by a look, or by the sweep for orphans.
         looked: Uploads that were looked at.
         heads: Of these, asked for one by one.
         pages: Pages of listings read instead.
@@ -42,6 +44,7 @@ class ReconcileReport:
     dry_run: bool = False
     max_deletions: int | None = None
     events: int = 0
+    dropped: int = 0
     looked: int = 0
     heads: int = 0
     pages: int = 0
@@ -97,6 +100,7 @@ class ReconcileReport:
             "dry_run": self.dry_run,
             "complete": self.complete,
             "events": self.events,
+            "dropped": self.dropped,
             "looked": self.looked,
             "heads": self.heads,
             "pages": self.pages,

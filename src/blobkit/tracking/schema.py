@@ -23,10 +23,11 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    text,
 )
 from sqlalchemy.types import TypeDecorator
 
-__all__ = ["UtcTime", "inbox", "metadata", "orphans", "outbox", "tasks", "uploads"]
+__all__ = ["UNKNOWN", "UtcTime", "inbox", "metadata", "orphans", "outbox", "tasks", "uploads"]
 
 metadata: Final = MetaData(
     naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s"}
@@ -150,6 +151,16 @@ Index(
     postgresql_where=inbox.c.retry_at.is_not(None),
 )
 Index("ix_blobkit_inbox_received_at", inbox.c.received_at)
+UNKNOWN: Final = text("state IN ('parked', 'orphan')")
+"""Events of the inbox whose keys no upload has. Said in the same words by the index and by whoever is to use it."""
+Index(
+    "ix_blobkit_inbox_unknown",
+    inbox.c.store,
+    inbox.c.received_at,
+    inbox.c.id,
+    sqlite_where=UNKNOWN,
+    postgresql_where=UNKNOWN,
+)
 
 outbox: Final = Table(
     "blobkit_outbox",

@@ -84,6 +84,8 @@ class Tracker:
         owned: For each store's name a prefix below which every object is an upload of this tracker's: there, and nowhere
             else, reconcile removes objects that no upload knows.
         timing: The spans that rule the records.
+        max_parked: How many events of keys that no upload has are kept of each store. A flood of them must not fill the
+            database: reconcile drops the oldest beyond this, counts them and says so in the log.
         clock: The time, for tests; aware.
         migrate: Bring the schema to this release's version. False: ConfigError when it is another.
 
@@ -110,11 +112,14 @@ class Tracker:
         quota: Quota | None = None,
         owned: Mapping[str, str] | None = None,
         timing: Timing | None = None,
+        max_parked: int = 10_000,
         clock: Callable[[], datetime] | None = None,
         migrate: bool = True,
     ) -> None:
         if isinstance(checked, str):
             raise InvalidArgument("checked is a collection of names")
+        if max_parked < 0:
+            raise InvalidArgument("max_parked is not negative")
         self.timing = timing or Timing()
         self.places = Places(stores)
         self._clock = clock
@@ -146,6 +151,7 @@ class Tracker:
             self._inbox,
             self.outbox,
             sweeper,
+            max_parked,
         )
 
     def __repr__(self) -> str:

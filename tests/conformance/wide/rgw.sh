@@ -108,6 +108,8 @@ run "history and (version or complete or delete or absent)"  # what versions cha
 .venv/bin/python -m pytest -q tests/faults/test_transfers.py -k "[ceph]"
 # what it pushes over HTTP when objects change
 .venv/bin/python -m pytest -q tests/conformance/test_events_rgw.py
+# nothing is served but what the checks saw
+.venv/bin/python -m pytest -q tests/conformance/test_quarantine.py -k ceph
 
 # the main job, on a store that is not ours
 export AWS_ACCESS_KEY_ID=testkey AWS_SECRET_ACCESS_KEY=testsecret

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -24,8 +24,8 @@ EVIL = b"EVIL"
 class Clock:
     """A time that stands until it is moved."""
 
-    def __init__(self) -> None:
-        self.now = datetime(2030, 1, 1, tzinfo=UTC)
+    def __init__(self, now: datetime = datetime(2030, 1, 1, tzinfo=UTC)) -> None:
+        self.now = now
 
     def __call__(self) -> datetime:
         return self.now
@@ -46,15 +46,19 @@ class Steps:
         self.names: list[str] = []
         self._at = at
         self._happens = happens
+        self._watched: list[tuple[object, str]] = []
 
     def over(self) -> None:
-        """Nothing happens any more."""
-        self._at = None
+        """Nothing happens any more, and nothing is counted."""
+        for thing, name in self._watched:
+            delattr(thing, name)  # what is below is the method of its class
+        self._watched.clear()
 
     def watch(self, thing: object, names: Sequence[str]) -> None:
         """Count these methods of an object from now on."""
         for name in names:
             setattr(thing, name, self._counted(name, getattr(thing, name)))
+            self._watched.append((thing, name))
 
     def _counted(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -73,11 +77,18 @@ RECORDS = ("record_verdict", "publish", "reject", "lose", "release")
 
 @dataclass
 class World:
+    """Two stores and records; ``client`` is the staging store as a client has it, whose calls nobody counts."""
+
     staging: Store
     public: Store
+    client: Store
     tracker: Tracker
     clock: Clock
-    seen: list[bytes]
+    seen: list[bytes] = field(default_factory=list)
+
+    def close(self) -> None:
+        """End the records; the stores are whoever opened them's."""
+        self.tracker.close()
 
     def quarantine(self, *checks: Check) -> Quarantine:
         return Quarantine(self.tracker, checks=checks or [self.look()], staging="staging", public="public", workers=1)
@@ -100,13 +111,7 @@ class World:
 
     def overwrite(self, upload: Upload) -> None:
         """What a client does who kept a URL that can overwrite."""
-        with blobkit.open_store(self.staging_url) as again:
-            again.write(upload.key, EVIL, content_type="text/html")
-
-    @property
-    def staging_url(self) -> str:
-        options = "?versioning=on" if self.staging.config.flag("versioning") else ""
-        return f"memory://{self.staging.config.location['name']}{options}"
+        self.client.write(upload.key, EVIL, content_type="text/html")
 
     def watch(self, steps: Steps) -> None:
         """Count what the quarantine does from now on."""
@@ -152,11 +157,19 @@ def database(folder: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def world(folder: Path, *, versioning: bool = False) -> World:
-    """Two stores in memory, and records."""
-    name, clock, options = uuid.uuid4().hex, Clock(), "?versioning=on" if versioning else ""
-    staging = blobkit.open_store(f"memory://staging-{name}{options}", clock=clock)
-    public = blobkit.open_store(f"memory://public-{name}", clock=clock)
+def world(folder: Path, *, versioning: bool = False, unknown: str = "") -> World:
+    """Two stores in memory, and records; of ``unknown`` features they do not say that they have them."""
+    name, clock = uuid.uuid4().hex, Clock()
+    options = f"?unknown={unknown}" if unknown else ""
+    kept = "?versioning=on" if versioning else options
+    staging = blobkit.open_store(f"memory://staging-{name}{kept}", clock=clock)
+    client = blobkit.open_store(f"memory://staging-{name}{kept}")
+    public = blobkit.open_store(f"memory://public-{name}{options}", clock=clock)
+    return recorded(folder, staging, public, client, clock)
+
+
+def recorded(folder: Path, staging: Store, public: Store, client: Store, clock: Clock) -> World:
+    """Records of these stores."""
     stores = {"staging": staging, "public": public}
     tracker = Tracker(database(folder), stores=stores, checked={"staging"}, clock=clock, migrate=False)
-    return World(staging, public, tracker, clock, [])
+    return World(staging, public, client, tracker, clock)

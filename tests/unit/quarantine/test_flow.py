@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import uuid
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -11,39 +14,22 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.unit.quarantine.places import CLEAN, EVIL, Died, Steps, database, world
+from tests.unit.quarantine.promises import Make, any_crash, any_put, late_put, passes, refuses
 
 import blobkit
 from blobkit import Store
-from blobkit.errors import ConfigError, InvalidArgument, Unavailable
+from blobkit.errors import ConfigError, InvalidArgument, PluginMissing, Unavailable, Unsupported
 from blobkit.quarantine import Custom, Examined, MaxSize, Quarantine, Subject
 from blobkit.serving import serve_in_thread
-from blobkit.tracking import Tracker
+from blobkit.tracking import Notification, Tracker, Worker
 
 
 def test_what_passes_is_served_and_its_staging_key_is_empty(tmp_path: Path) -> None:
-    here = world(tmp_path)
-    upload = here.arrived()
-    assert here.quarantine().run_once() == Examined(available=1)
-    now = here.tracker.get(upload.id)
-    assert now.state == "available"
-    assert now.served is not None
-    assert here.public.read(now.served.key) == CLEAN
-    assert here.public.stat(now.served.key).content_type == "text/plain"
-    assert not here.staging.exists(upload.key)
-    assert here.notices().count("available") == 1
+    passes(lambda: world(tmp_path))
 
 
 def test_what_is_refused_can_be_read_nowhere(tmp_path: Path) -> None:
-    here = world(tmp_path, versioning=True)
-    upload = here.arrived(b"..." + EVIL)
-    assert here.quarantine().run_once() == Examined(rejected=1)
-    now = here.tracker.get(upload.id)
-    assert (now.state, now.reason) == ("rejected", "look: refused")
-    assert here.readable() == []
-    assert not here.staging.exists(upload.key)
-    assert upload.version is not None
-    with pytest.raises(blobkit.BlobNotFound):
-        here.staging.stat(upload.key, version=upload.version)  # not behind a delete marker either
+    refuses(lambda: world(tmp_path, versioning=True))
 
 
 def test_nothing_is_published_before_the_checks_have_spoken(tmp_path: Path) -> None:
@@ -56,51 +42,34 @@ def test_nothing_is_published_before_the_checks_have_spoken(tmp_path: Path) -> N
     assert here.tracker.get(upload.id).state == "available"
 
 
+@pytest.mark.parametrize("promise", [passes, late_put, any_put, partial(any_crash, clean=True)])
+def test_where_no_copy_is_conditional_the_bytes_go_through_this_process(
+    tmp_path: Path, promise: Callable[[Make], None]
+) -> None:
+    promise(lambda: world(tmp_path, unknown="copy_if_absent"))
+
+
+def test_what_goes_through_this_process_keeps_its_headers(tmp_path: Path) -> None:
+    here = world(tmp_path, unknown="copy_if_absent")
+    upload, _ = here.tracker.begin(store="staging")
+    headers = {"content_type": "text/plain", "cache_control": "no-store", "content_disposition": "attachment"}
+    metadata = {"owner": "u1"}
+    here.staging.write(upload.key, CLEAN, content_encoding="identity", metadata=metadata, **headers)  # type: ignore[arg-type]
+    here.tracker.confirm(upload.id)
+    assert here.quarantine().run_once() == Examined(available=1)
+    copy = here.public.stat(upload.key)
+    assert {name: getattr(copy, name) for name in headers} == headers
+    assert (copy.content_encoding, copy.metadata) == ("identity", metadata)
+
+
 @pytest.mark.parametrize("versioning", [False, True])
 def test_a_put_with_the_same_url_at_any_step_never_changes_what_readers_get(tmp_path: Path, versioning: bool) -> None:
-    outcomes = set()
-    for at in range(100):
-        here = world(tmp_path, versioning=versioning)
-        upload = here.arrived()
-        steps = Steps(at, partial(here.overwrite, upload))
-        here.watch(steps)
-        now = here.until_settled(upload, here.quarantine())
-        steps.over()
-        outcomes.add(now.state)
-        readable = here.readable()
-        assert set(readable) <= {CLEAN}
-        assert set(readable) <= set(here.seen)
-        assert (now.state == "available") == bool(readable)
-        if now.served is not None:
-            with here.public.open(now.served.key, pin=now.served.pin) as file:
-                assert file.read() == CLEAN
-        if steps.count <= at:
-            assert at > 6, steps.names
-            break
-    else:
-        raise AssertionError("the steps never end")
-    assert outcomes == ({"available"} if versioning else {"available", "failed"})
+    any_put(lambda: world(tmp_path, versioning=versioning))
 
 
 @pytest.mark.parametrize("clean", [True, False])
 def test_a_crash_at_any_step_loses_nothing_and_publishes_once(tmp_path: Path, clean: bool) -> None:
-    def die() -> None:
-        raise Died
-
-    for at in range(100):
-        here = world(tmp_path)
-        upload = here.arrived(CLEAN if clean else EVIL)
-        steps = Steps(at, die)
-        here.watch(steps)
-        now = here.until_settled(upload, here.quarantine())
-        steps.over()
-        assert now.state == ("available" if clean else "rejected")
-        assert here.readable() == ([CLEAN] if clean else [])
-        assert here.notices().count(now.state) == 1
-        if steps.count <= at:
-            assert at > 4, steps.names
-            return
-    raise AssertionError("the steps never end")
+    any_crash(lambda: world(tmp_path), clean=clean)
 
 
 def test_a_verdict_that_was_recorded_is_not_asked_for_again(tmp_path: Path) -> None:
@@ -151,6 +120,19 @@ def test_a_broken_check_never_passes_anything(tmp_path: Path, caplog: pytest.Log
     assert here.quarantine(Custom("broken", broken)).run_once() == Examined(undecided=1)
     assert here.tracker.get(upload.id).state == "uploaded"
     assert "a check is broken" in caplog.text
+
+
+def test_a_check_that_lacks_something_for_good_is_told_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = world(tmp_path)
+    here.arrived()
+
+    def lacking(_: Subject) -> bool:
+        raise PluginMissing("sniffing needs a package")
+
+    assert here.quarantine(Custom("lacking", lacking)).run_once() == Examined(undecided=1)
+    assert "cannot be examined: PluginMissing" in caplog.text
 
 
 def test_a_verdict_of_another_content_is_refused(tmp_path: Path) -> None:
@@ -243,6 +225,64 @@ def test_a_running_quarantine_stops_when_it_is_told_to(tmp_path: Path) -> None:
     assert here.tracker.get(upload.id).state == "available"  # what has begun is finished
 
 
+def test_a_round_ends_when_it_is_time_to_stop(tmp_path: Path) -> None:
+    here = world(tmp_path)
+    for number in range(3):
+        here.arrived(str(number).encode())
+    quarantine = here.quarantine()
+    assert quarantine.run_once(stop=lambda: bool(here.seen)) == Examined(available=1)
+    assert quarantine.run_once() == Examined(available=2)
+
+
+def test_a_worker_runs_a_quarantine_beside_the_rest(tmp_path: Path) -> None:
+    here = world(tmp_path)
+    upload = here.arrived()
+    quarantine = Quarantine(here.tracker, checks=[here.look()], staging="staging", public="public")
+    stop, told = threading.Event(), list[str]()
+
+    def heard(notice: Notification) -> None:
+        told.append(notice.kind)
+        if notice.kind == "available":
+            stop.set()
+
+    def part(over: Callable[[], bool]) -> object:
+        return quarantine.run_once(stop=over)
+
+    late = threading.Timer(60, stop.set)  # else it would never end
+    late.start()
+    Worker(here.tracker, handler=heard, parts={"quarantine": part}, look_every=timedelta(milliseconds=10)).run(stop)
+    late.cancel()
+    assert told == ["uploaded", "checking", "available"]
+    assert here.tracker.get(upload.id).state == "available"
+
+
+def test_a_check_that_hangs_does_not_keep_the_process_alive(tmp_path: Path) -> None:
+    program = tmp_path / "hangs.py"
+    program.write_text(HANGS)
+    done = subprocess.run([sys.executable, program, tmp_path], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "available=0, rejected=0, failed=0, undecided=1\n"
+
+
+HANGS = """
+import sys, threading
+from datetime import timedelta
+import blobkit
+from blobkit.quarantine import Custom, Quarantine
+from blobkit.tracking import Notification, Tracker, Worker
+
+staging, public = blobkit.open_store("memory://staging"), blobkit.open_store("memory://public")
+tracker = Tracker(f"sqlite:///{sys.argv[1]}/hangs.db", stores={"s": staging, "p": public}, checked={"s"})
+upload, _ = tracker.begin(store="s")
+staging.write(upload.key, b"data")
+tracker.confirm(upload.id)
+checks = [Custom("hangs", lambda _: threading.Event().wait())]
+quarantine = Quarantine(tracker, checks=checks, staging="s", public="p", timeout=timedelta(milliseconds=50))
+done = quarantine.run_once()
+print(f"available={done.available}, rejected={done.rejected}, failed={done.failed}, undecided={done.undecided}")
+"""
+
+
 def test_the_served_key_can_be_the_services_choice(tmp_path: Path) -> None:
     here = world(tmp_path)
     upload = here.arrived()
@@ -283,16 +323,12 @@ def test_settings_that_would_let_something_through_are_refused(tmp_path: Path) -
         Quarantine(here.tracker, checks=[MaxSize(1)], staging="staging", public="nowhere")
     with pytest.raises(InvalidArgument):
         Quarantine(here.tracker, checks=[MaxSize(1)], staging="staging", public="public", workers=0)
+    with pytest.raises(Unsupported, match="if_absent"):
+        world(tmp_path, unknown="copy_if_absent,if_absent").quarantine()
 
 
 def test_a_staging_url_that_is_used_after_publication_reaches_nobody(tmp_path: Path) -> None:
-    here = world(tmp_path)
-    upload = here.arrived()
-    here.quarantine().run_once()
-    here.overwrite(upload)
-    assert here.readable() == [CLEAN]
-    now = here.tracker.get(upload.id)
-    assert now.sweep_at is not None  # the records look at the staging key again
+    late_put(lambda: world(tmp_path))
 
 
 @pytest.mark.parametrize("again", ["before the checks", "after them"])

@@ -107,6 +107,7 @@ class Machine(RuleBasedStateMachine):
         for worker in self.workers:
             self._wire(worker)
         self._wire_store()
+        self.late: list[blobkit.BlobEvent] = []
         self.told: list[Told] = []
         self.heard: list[Notification] = []
         self.lock = threading.Lock()
@@ -159,7 +160,11 @@ class Machine(RuleBasedStateMachine):
             if self._send(item, data):
                 item.disturbed |= data != GOOD or bool(item.puts)
             return
+        before = len(self.events)
         self.store.write(item.upload.key, data)
+        if self.latest >= item.upload.url_expires_at + self.workers[0].timing.sweep_margin:
+            # After the last sweep no URL lets anybody in. Whoever came by another way is found by the event, or not at all.
+            self.late += self.events[before:]
         if item.puts:
             item.disturbed = True
         item.in_time &= self.latest < item.upload.expires_at
@@ -245,9 +250,8 @@ class Machine(RuleBasedStateMachine):
                 worker.checking.reject(held, "refused")
                 self._of(claim.upload.id).rejected = True
 
-    # --- what the world does ---
+    # --- what the world does: what there is of events depends on more than the draws, so no rule waits for one ---
 
-    @precondition(lambda self: self.events)
     @rule(
         which=st.integers(0, 50),
         worker=st.integers(0, WORKERS - 1),
@@ -255,18 +259,19 @@ class Machine(RuleBasedStateMachine):
         dies=st.none() | st.integers(0, 9),
     )
     def an_event_arrives(self, which: int, worker: int, again: bool, dies: int | None) -> None:
+        if not self.events:
+            return
         event = self.events[which % len(self.events)]
         with self._perhaps_dying(dies):
             self.workers[worker].apply([event])
         if not again:
             self.events.remove(event)  # delivered, or lost with the worker
 
-    @precondition(lambda self: self.events)
     @rule(which=st.integers(0, 50))
     def an_event_is_lost(self, which: int) -> None:
-        del self.events[which % len(self.events)]
+        if self.events:
+            del self.events[which % len(self.events)]
 
-    @precondition(lambda self: self.events)
     @rule()
     def every_worker_gets_every_event(self) -> None:
         events = list(self.events)
@@ -300,6 +305,7 @@ class Machine(RuleBasedStateMachine):
         with self.stack:
             self.fuse.left = None
             self.clock.now = max(self.latest, self.clock.now)
+            self.workers[0].apply(self.late)
             for _ in range(3):
                 self.clock.advance(timedelta(days=9))  # past every lease, expiry and margin
                 self._together(self._work)
@@ -429,7 +435,8 @@ def gcs(server: StrictGcs, options: str) -> Callable[[ExitStack, FakeClock], Ope
     def open_store(stack: ExitStack, clock: FakeClock) -> Opened:
         bucket = f"b{uuid.uuid4().hex}"
         server.create_bucket(bucket)
-        store = stack.enter_context(blobkit.open_store(f"gs://{bucket}/{options}"))
+        # One clock for both: else it depends on the fraction of a second whether begin() has to correct when its URL ends.
+        store = stack.enter_context(blobkit.open_store(f"gs://{bucket}/{options}", clock=clock))
 
         def subscribe(listener: Callable[[blobkit.BlobEvent], None]) -> object:
             def take(body: Mapping[str, object]) -> None:

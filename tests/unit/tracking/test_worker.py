@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 
 import pytest
@@ -119,6 +119,66 @@ def test_a_part_that_fails_for_good_ends_the_worker(local_world: World) -> None:
         run(quick(local_world, [Broken()]), threading.Event())
 
 
+def test_a_part_of_the_services_own_is_run_again_and_again(local_world: World) -> None:
+    stop, rounds = threading.Event(), list[bool]()
+
+    def part(over: Callable[[], bool]) -> None:
+        rounds.append(over())
+        if len(rounds) == 3:
+            stop.set()
+
+    run(Worker(local_world.tracker, parts={"ours": part}, look_every=timedelta(milliseconds=1)), stop)
+    assert rounds == [False] * 3
+
+
+def test_a_part_of_the_services_own_that_fails_for_a_while_goes_on(
+    local_world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("blobkit.tracking.worker._SECOND", timedelta(milliseconds=1))
+    stop, rounds = threading.Event(), list[int]()
+
+    def part(_: Callable[[], bool]) -> None:
+        rounds.append(1)
+        if len(rounds) < 3:
+            raise blobkit.Unavailable("the scanner is away")
+        stop.set()
+
+    run(Worker(local_world.tracker, parts={"ours": part}), stop)
+    assert len(rounds) == 3
+    assert "ours: the scanner is away: again in" in caplog.text
+
+
+def test_a_part_of_the_services_own_that_fails_for_good_ends_the_worker(local_world: World) -> None:
+    def part(_: Callable[[], bool]) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run(Worker(local_world.tracker, parts={"ours": part}), threading.Event())
+
+
+def test_a_part_that_does_not_end_is_left_behind_after_the_grace(
+    local_world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    stop, release = threading.Event(), threading.Event()
+
+    def part(_: Callable[[], bool]) -> None:
+        stop.set()
+        release.wait(60)
+
+    try:
+        run(Worker(local_world.tracker, parts={"ours": part}, grace=timedelta(0)), stop)
+    finally:
+        release.set()
+    assert "blobkit-ours did not end" in caplog.text
+
+
+def test_a_part_cannot_take_the_name_of_the_workers_own(local_world: World) -> None:
+    with pytest.raises(blobkit.InvalidArgument, match="outbox"):
+        Worker(local_world.tracker, parts={"outbox": print})
+    with pytest.raises(blobkit.InvalidArgument, match="negative"):
+        Worker(local_world.tracker, grace=timedelta(seconds=-1))
+
+
 def test_one_round_and_no_more(local_world: World) -> None:
     upload = local_world.begin()
     local_world.put(upload)
@@ -126,3 +186,16 @@ def test_one_round_and_no_more(local_world: World) -> None:
     heard: list[Notification] = []
     Worker(local_world.tracker, handler=heard.append).once()
     assert [item.kind for item in heard] == ["available"]
+
+
+def test_a_round_examines_what_reconcile_found_and_tells_what_became_of_it(local_world: World) -> None:
+    order: list[str] = []
+    upload = local_world.begin(checks=True)
+    local_world.put(upload)
+    local_world.clock.advance(timedelta(minutes=2))
+
+    def part(_: Callable[[], bool]) -> None:
+        order.append(local_world.state(upload))
+
+    Worker(local_world.tracker, handler=lambda item: order.append(item.kind), parts={"ours": part}).once()
+    assert order == ["uploaded", "uploaded"]  # its state, then the notice
