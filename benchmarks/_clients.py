@@ -79,7 +79,7 @@ def _plain() -> Config:
 
 
 def crt_client(way: str, given: dict[str, str]) -> Task:
-    """s3transfer with the common runtime (CRT), in C; it chooses its own concurrency.
+    """s3transfer with the common runtime (CRT), in C.
 
     Not through boto3, whose CRT transfers go to AWS alone: it gives them no endpoint, and always TLS (boto3/crt.py).
     """
@@ -90,12 +90,14 @@ def crt_client(way: str, given: dict[str, str]) -> Task:
         CRTTransferManager,
         create_s3_crt_client,
     )
+    from s3transfer.manager import TransferConfig
 
     session: Any = Session()
     keys = BotocoreCRTCredentialsWrapper(session.get_credentials()).to_crt_credentials_provider()
     client = create_s3_crt_client("us-east-1", keys, part_size=PART, use_ssl=False)
     told = {"endpoint_url": given["endpoint"], "region_name": "us-east-1", "config": _plain()}
-    manager: Any = CRTTransferManager(client, BotocoreCRTRequestSerializer(session, told))
+    same = TransferConfig(multipart_chunksize=PART, multipart_threshold=PART, max_request_concurrency=AT_ONCE)
+    manager: Any = CRTTransferManager(client, BotocoreCRTRequestSerializer(session, told), config=same)
     if way == "upload":
         return lambda: _crt_upload(client, given)
     return lambda: manager.download(given["bucket"], given["key"], given["file"]).result()
@@ -109,9 +111,13 @@ def _crt_upload(client: S3Client, given: dict[str, str]) -> None:
     where, size = given["endpoint"].removeprefix("http://"), Path(given["file"]).stat().st_size
     headers = HttpHeaders([("host", where), ("content-length", str(size)), ("content-type", "binary/octet-stream")])
     request = HttpRequest("PUT", f"/{given['bucket']}/{given['key']}", headers)
-    client.make_request(
-        request=request, type=S3RequestType.PUT_OBJECT, send_filepath=given["file"]
-    ).finished_future.result()
+    begun = client.make_request(
+        request=request,
+        type=S3RequestType.PUT_OBJECT,
+        send_filepath=given["file"],
+        max_active_connections_override=AT_ONCE,
+    )
+    begun.finished_future.result()
 
 
 def obstore_client(way: str, given: dict[str, str], *, ask: bool = False) -> Task:
