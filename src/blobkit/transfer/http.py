@@ -218,6 +218,10 @@ class Incoming:
         except (OSError, HTTPException, ValueError) as error:
             raise _connection_failed(error) from None
 
+    def close(self) -> None:
+        """Leave the rest unread."""
+        self.__exit__(None, None, None)
+
     def __enter__(self) -> Self:
         return self
 
