@@ -1,8 +1,11 @@
 """Upload and download beside the clients that everybody uses: same server, same run, same parts, same concurrency.
 
 Ratios are medians over rounds in which every client has its turn. ``BLOBKIT_BENCH_SIZE`` (bytes; 1 GiB),
-``BLOBKIT_BENCH_ROUNDS`` (3), ``BLOBKIT_BENCH_SPARSE`` (bytes; 20 GiB) and ``BLOBKIT_BENCH_DIR`` (a directory in memory, if
-there is one) change what is measured. No client computes checksums beyond what its provider requires.
+``BLOBKIT_BENCH_ROUNDS`` (3), ``BLOBKIT_BENCH_SPARSE`` (bytes; 20 GiB), ``BLOBKIT_BENCH_DIR`` (a directory in memory, if
+there is one) and ``BLOBKIT_BENCH_SERVERS`` (``rclone,ceph,gcs,azure,memory``) change what is measured. No client computes
+checksums beyond what its provider requires. Ceph's gateway is measured where ``BLOBKIT_RGW`` names one::
+
+    BLOBKIT_BENCH_SERVERS=ceph bash tests/conformance/wide/rgw.sh .venv/bin/python -m benchmarks transfer
 
 blobkit's completion ends with a HEAD of what it made, to verify and describe it; rclone's own client does the same, boto3 and
 obstore do not. On S3 that costs one round trip. ``rclone serve s3`` reads the whole object for it, since its etag is a digest
@@ -19,7 +22,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -31,6 +34,16 @@ MIB = 1024 * 1024
 SIZE = int(os.environ.get("BLOBKIT_BENCH_SIZE", str(1024 * MIB)))
 ROUNDS = int(os.environ.get("BLOBKIT_BENCH_ROUNDS", "3"))
 SPARSE = int(os.environ.get("BLOBKIT_BENCH_SPARSE", str(20 * 1024 * MIB)))
+KEY = "bench.bin"
+S3_CLIENTS = [
+    "blobkit",
+    "boto3",
+    "boto3, then HEAD",
+    "s3transfer + CRT",
+    "obstore",
+    "obstore, then HEAD",
+    "rclone",
+]
 Figures = dict[str, list[dict[str, float]]]
 
 GCS_SERVER = """
@@ -69,12 +82,20 @@ UNABLE = {
 
 
 def compare(
-    title: str, clients: list[str], given: Mapping[str, str], folder: Path, size: int, env: Mapping[str, str]
+    title: str,
+    clients: list[str],
+    given: Mapping[str, str],
+    folder: Path,
+    env: Mapping[str, str],
+    emptied: Callable[[], None] = lambda: None,
 ) -> None:
-    """Both ways, and a table for each: wall and CPU seconds a GiB, and blobkit's ratio to each."""
+    """Both ways, and a table for each: wall and CPU seconds a GiB, and blobkit's ratio to each.
+
+    ``emptied`` is called before each upload: a server in memory has to forget what the one before it stored.
+    """
     source, target = folder / "source", folder / "target"
     with source.open("wb") as file:
-        for _ in range(size // MIB):
+        for _ in range(SIZE // MIB):
             file.write(os.urandom(MIB))
     for way in ("upload", "download"):
         figures: Figures = {}
@@ -85,7 +106,9 @@ def compare(
                 figures[name] = []
         for _ in range(ROUNDS):
             for name in list(figures):
-                own = {**given, "file": str(source if way == "upload" else target), "key": "bench.bin"}
+                own = {**given, "file": str(source if way == "upload" else target), "key": KEY}
+                if way == "upload":
+                    emptied()
                 try:
                     figures[name].append(one(name, way, own, env))
                 except RuntimeError as error:
@@ -94,7 +117,7 @@ def compare(
                     print(f"  {name}: not measured: {str(error).strip().splitlines()[-1][:150]}")
                     del figures[name]
                 target.unlink(missing_ok=True)
-        table(f"{title}: {way} of {size // MIB} MiB", figures, size)
+        table(f"{title}: {way} of {SIZE // MIB} MiB", figures, SIZE)
     source.unlink()
 
 
@@ -119,16 +142,39 @@ def s3(folder: Path) -> None:
     """rclone serving S3."""
     with rclone(folder) as server:
         given = {"endpoint": server, "bucket": "media", "url": f"s3://media/?profile=custom&endpoint={server}"}
-        clients = [
-            "blobkit",
-            "boto3",
-            "boto3, then HEAD",
-            "s3transfer + CRT",
-            "obstore",
-            "obstore, then HEAD",
-            "rclone",
-        ]
-        compare("rclone serve s3", clients, given, folder, SIZE, ENVIRONMENT)
+        compare("rclone serve s3", S3_CLIENTS, given, folder, ENVIRONMENT)
+
+
+def ceph(folder: Path) -> None:
+    """Ceph's gateway. It keeps what was deleted or replaced until it collects it, and its store is in memory: so each upload
+    begins with an empty bucket, and after a collection."""
+    server = os.environ.get("BLOBKIT_RGW", "")
+    if not server:
+        print("Ceph: not measured: bash tests/conformance/wide/rgw.sh .venv/bin/python -m benchmarks transfer")
+        return
+    import boto3
+
+    client = boto3.client("s3", endpoint_url=server, region_name="us-east-1")
+    client.create_bucket(Bucket="bench")
+    begun = client.create_multipart_upload(Bucket="bench", Key=KEY)  # the first one makes a pool, which takes seconds
+    client.abort_multipart_upload(Bucket="bench", Key=KEY, UploadId=begun["UploadId"])
+
+    def emptied() -> None:
+        client.delete_object(Bucket="bench", Key=KEY)
+        if "CEPH_CONF" in os.environ:
+            collect = ["radosgw-admin", "gc", "process", "--include-all"]
+            subprocess.run(collect, check=True, capture_output=True)
+
+    given = {
+        "endpoint": server,
+        "bucket": "bench",
+        "url": f"s3://bench/?profile=ceph&versioning=off&endpoint={server}",
+    }
+    try:
+        compare("Ceph RGW", S3_CLIENTS, given, folder, {}, emptied)
+    finally:
+        emptied()
+        client.delete_bucket(Bucket="bench")
 
 
 def gcs(folder: Path) -> None:
@@ -147,7 +193,7 @@ def gcs(folder: Path) -> None:
             "service_account": str(key),
             "url": f"gs://media/?chunks=multipart&{where}",
         }
-        compare("StrictGcs", ["blobkit", "transfer_manager"], given, folder, min(SIZE, 256 * MIB), {})
+        compare("StrictGcs", ["blobkit", "transfer_manager"], given, folder, {})
     finally:
         server.communicate(input="")
 
@@ -175,7 +221,7 @@ def azure(folder: Path) -> None:
             "account_key": azurite.KEY,
             "url": f"az://{azurite.ACCOUNT}/media/?{server.with_key}",
         }
-        compare("Azurite", ["blobkit", "azure-storage-blob"], given, folder, min(SIZE, 256 * MIB), {})
+        compare("Azurite", ["blobkit", "azure-storage-blob"], given, folder, {})
 
 
 SPARSE_UPLOAD = """
@@ -225,7 +271,9 @@ def memory(folder: Path) -> None:
 def main() -> None:
     """Print all tables."""
     named = os.environ.get("BLOBKIT_BENCH_DIR") or ("/dev/shm" if Path("/dev/shm").is_dir() else None)
-    for measure in (s3, gcs, azure, memory):
+    measures = {"rclone": s3, "ceph": ceph, "gcs": gcs, "azure": azure, "memory": memory}
+    for server in os.environ.get("BLOBKIT_BENCH_SERVERS", ",".join(measures)).split(","):
+        measure = measures[server]
         with tempfile.TemporaryDirectory(dir=named, prefix="blobkit-bench-") as folder:
             measure(Path(folder))
 

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from blobkit import open_store
 from blobkit.cli.app import build
 from blobkit.cli.demo import client, flow
+from blobkit.cli.demo.service import Service
 from blobkit.errors import AlreadyExists
 from blobkit.session import UploadSession
 from blobkit.store import Store
@@ -200,11 +201,19 @@ def test_it_fails_when_the_bytes_differ(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_it_fails_when_everything_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = client.running
-    monkeypatch.setattr(
-        flow, "running", lambda file, plan, held=(), concurrency=4: real(file, plan, concurrency=concurrency)
-    )
+    answering(monkeypatch, lambda answer: {**answer, "received": []} if "received" in answer else answer)
     refused(monkeypatch, "were missing")
+
+
+def test_it_fails_when_the_client_begins_anew_instead_of_going_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, lambda answer: {**answer, "state": "gone"} if "state" in answer else answer)
+    refused(monkeypatch, "another upload was begun, and one was to be resumed")
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, otherwise: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """What the demo's service says becomes something else."""
+    real = Service.answer
+    monkeypatch.setattr(Service, "answer", lambda self, *asked: otherwise(dict(real(self, *asked))))
 
 
 def test_it_fails_when_an_object_is_there_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,12 +254,10 @@ def test_it_fails_when_no_event_comes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_client_that_cannot_work_is_told_with_its_own_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = client.running
-
-    def spoiled(file: Path, plan: str, **given: Any) -> Any:
-        return real(file, plan.replace("bk-sig=", "bk-sig=0"), **given)
-
-    monkeypatch.setattr(flow, "running", spoiled)
+    answering(
+        monkeypatch,
+        lambda answer: {**answer, "url": answer["url"].replace("bk-sig=", "bk-sig=0")} if "url" in answer else answer,
+    )
     refused(monkeypatch, "the client ended with status 1: the storage answered 403")
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -16,14 +15,12 @@ from blobkit.errors import InvalidArgument
 
 __all__ = ["headers_of", "upload"]
 
-_TOKEN: Final = "BLOBKIT_SERVICE_TOKEN"  # noqa: S105 - the variable's name
-
 
 def headers_of(given: Sequence[str] | None) -> dict[str, str]:
     """What the service is told beside the request: ``--header``, and a bearer token of the environment."""
-    found = {}
-    if token := os.environ.get(_TOKEN):
-        found["authorization"] = f"Bearer {token}"
+    from blobkit.transfer.service import bearer
+
+    found = bearer()
     for line in given or ():
         name, colon, value = line.partition(":")
         if not colon or not name.strip():
@@ -46,7 +43,7 @@ def upload(
         typer.Option(
             "--header",
             metavar="NAME: VALUE",
-            help=f"For the service alone; may be repeated. {_TOKEN} is a bearer token.",
+            help="For the service alone; may be repeated. BLOBKIT_SERVICE_TOKEN is a bearer token.",
         ),
     ] = None,
     checksum: Annotated[

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 from blobkit.errors import BlobkitError, ConnectionFailed, PreconditionFailed, SourceChanged, Unsupported
@@ -58,6 +60,22 @@ class _Outcome:
     ended: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """An answer without bytes. ``error``: why, unless another request will do; ``asked``: as of :class:`_Outcome`."""
+
+    error: BlobkitError | None = None
+    asked: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """An answer whose body is still to be read, and what it brings."""
+
+    incoming: Incoming
+    span: _Span
+
+
 class Fetching:
     """One download.
 
@@ -81,14 +99,25 @@ class Fetching:
         self._known = False
         self._in_one = False  # the storage sends no ranges: all of it, from the first byte, each time
         self._bare = False  # not even a request for one
+        self._shared = False  # several ranges are under way
         self.size = 0
         self.etag = None if pinned.etag is None else _quoted(pinned.etag)
         self.content_encoding: str | None = None
 
     def fetch(self, range_size: int) -> None:
-        """The first range tells size and etag; the others follow in parallel, pinned to that etag."""
-        reached = self._range(0, range_size)
-        self._parallel(_cut([(reached, self.size)], range_size))
+        """The first answer's head tells size and etag; its body and the other ranges follow in parallel, of that etag."""
+        first = self._first(range_size)
+        opened = [first]
+        try:
+            reached = first.span.end if first.span.end is not None else self.size
+            reached = self.size if self._in_one else min(self.size, max(reached, range_size))
+            if reached == self.size:
+                self._range(0, range_size, opened)
+            else:
+                self._parallel(chain([(0, reached)], _cut([(reached, self.size)], range_size)), opened)
+        finally:
+            for unread in opened:
+                unread.incoming.close()
 
     def go_on(self, size: int, gaps: Iterable[tuple[int, int]], range_size: int) -> None:
         """Fetch what an earlier run left out of an object of this size, whose etag is pinned."""
@@ -100,19 +129,47 @@ class Fetching:
         """Fetch it from the first byte to the last, over one connection at a time."""
         self._range(0, _END)
 
-    def _parallel(self, spans: Iterable[tuple[int, int]]) -> None:
-        means = self._means
-        run_all(lambda span: self._range(*span) - span[0], spans, means.gate, means.most, means.stop)
+    def _parallel(self, spans: Iterable[tuple[int, int]], opened: list[_Opened] | None = None) -> None:
+        means, self._shared = self._means, True
+        run_all(
+            lambda span: self._range(*span, opened if span[0] == 0 else None) - span[0],
+            spans,
+            means.gate,
+            means.most,
+            means.stop,
+        )
 
-    def _range(self, begin: int, end: int) -> int:
+    def _first(self, range_size: int) -> _Opened:
+        """The first range, answered and not read yet."""
+        attempt = 1
+        while True:
+            asked: float | None = None
+            try:
+                incoming = self._ask(0, range_size)
+                with ExitStack() as closing:
+                    closing.enter_context(incoming)
+                    found = self._span(incoming, 0)
+                    if isinstance(found, _Span):
+                        closing.pop_all()
+                        return _Opened(incoming, found)
+                if found.error is None:
+                    continue
+                error, asked = found.error, found.asked
+            except ConnectionFailed as broken:
+                error = broken
+            self._means.wait_or_raise(attempt, error, asked)
+            attempt += 1
+
+    def _range(self, begin: int, end: int, opened: list[_Opened] | None = None) -> int:
         """Fetch ``[begin, end)``, after a failure go on where it broke off; returns how far the bytes are now.
 
-        That may be further than was asked, where the storage sends more at once.
+        That may be further than was asked, where the storage sends more at once. ``opened`` has the answer already, if there is
+        one, and loses it.
         """
         at, attempt, means = begin, 1, self._means
         digest = means.digest.piece() if means.digest is not None else None
         while True:
-            outcome = self._once(at, end, digest)
+            outcome = self._once(at, end, digest, opened.pop() if opened else None)
             if outcome.begun < at:  # the storage began anew, at the first byte
                 begin = outcome.begun
             digest = outcome.digest
@@ -130,30 +187,41 @@ class Fetching:
             means.wait_or_raise(attempt, outcome.error, outcome.asked)
             attempt += 1
 
-    def _once(self, begin: int, end: int, digest: Hasher | None) -> _Outcome:
-        headers = dict(self._headers)
-        if not self._bare and not self._in_one:
-            headers["range"] = f"bytes={begin}-" if end == _END else f"bytes={begin}-{end - 1}"
-        if self.etag is not None and not self.etag.startswith("W/"):
-            headers["if-match"] = self.etag
+    def _once(self, begin: int, end: int, digest: Hasher | None, opened: _Opened | None) -> _Outcome:
         try:
-            with self._means.http.open(self._url, headers) as incoming:
-                if self._refuses_ranges(incoming):
-                    self._bare = True
-                    return _Outcome(begin, begin, digest)
-                if self._transcoded(incoming):
-                    self._headers["accept-encoding"] = "gzip"
-                    return _Outcome(begin, begin, digest)
-                span = self._accept(incoming, begin)
-                if span is None:
-                    answer = incoming.refused()
-                    return _Outcome(begin, begin, digest, self._refusal(failure(answer)), answer.asked_to_wait)
+            with self._ask(begin, end) if opened is None else opened.incoming as incoming:
+                span = self._span(incoming, begin) if opened is None else opened.span
+                if isinstance(span, _Refused):
+                    return _Outcome(begin, begin, digest, span.error, span.asked)
                 if span.begin < begin or (span.begin == 0 and digest is not None):
                     digest = None if self._means.digest is None else self._means.digest.piece()
                 self._means.meter.lost(begin - span.begin)
                 return self._copy(incoming, span, digest)
         except ConnectionFailed as broken:
             return _Outcome(begin, begin, digest, broken)
+
+    def _ask(self, begin: int, end: int) -> Incoming:
+        """Request a range, or all of it where the storage has no ranges. Raises ConnectionFailed."""
+        headers = dict(self._headers)
+        if not self._bare and not self._in_one:
+            headers["range"] = f"bytes={begin}-" if end == _END else f"bytes={begin}-{end - 1}"
+        if self.etag is not None and not self.etag.startswith("W/"):
+            headers["if-match"] = self.etag
+        return self._means.http.open(self._url, headers)
+
+    def _span(self, incoming: Incoming, begin: int) -> _Span | _Refused:
+        """The bytes that an answer brings; or why it brings none, which is no error where another request will do."""
+        if self._refuses_ranges(incoming):
+            self._bare = True
+            return _Refused()
+        if self._transcoded(incoming):
+            self._headers["accept-encoding"] = "gzip"
+            return _Refused()
+        span = self._accept(incoming, begin)
+        if span is not None:
+            return span
+        answer = incoming.refused()
+        return _Refused(self._refusal(failure(answer)), answer.asked_to_wait)
 
     def _copy(self, incoming: Incoming, span: _Span, digest: Hasher | None) -> _Outcome:
         """The bytes of one answer into the sink, as far as they come."""
@@ -213,7 +281,7 @@ class Fetching:
         ranged = (
             incoming.status == 206 or "content-range" in incoming.headers
         )  # there are storages that say 200 to a range
-        if not ranged and incoming.status == 200 and (begin == 0 or self._in_one):
+        if not ranged and incoming.status == 200 and ((begin == 0 and not self._shared) or self._in_one):
             return self._all(incoming)
         if not ranged and incoming.status == 200:
             raise SourceChanged("the storage sent the whole object instead of a range of it")

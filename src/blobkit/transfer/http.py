@@ -20,6 +20,7 @@ from typing import Final, Protocol, Self
 from urllib.parse import SplitResult, urlsplit
 
 from blobkit.errors import ConnectionFailed, InvalidArgument, SourceChanged
+from blobkit.transfer.proxies import Forwarding, proxy_for, refused, tunnelled
 from blobkit.transfer.refusals import Answer
 from blobkit.transfer.source import Slice
 
@@ -83,7 +84,7 @@ class Http:
         try:
             _head(connection, method, parts, {**headers, "content-length": str(size)})
             heard = _body(connection, body, self._timeout)
-            response = connection.getresponse()
+            response = _answered(connection)
             data = response.read(limit)
             answer = Answer(response.status, _lower(response), data)
             whole = heard and not response.will_close and response.isclosed()
@@ -102,7 +103,7 @@ class Http:
         connection = self._connection(parts)
         try:
             _head(connection, "GET", parts, {"accept-encoding": "identity", **headers})
-            return Incoming(self, parts, connection, connection.getresponse())
+            return Incoming(self, parts, connection, _answered(connection))
         except (OSError, HTTPException) as error:
             self._drop(connection)
             raise _connection_failed(error) from None
@@ -130,17 +131,29 @@ class Http:
             if not _speaks(connection):
                 return self._taken(connection)
             connection.close()  # the server has closed it, or says what nobody asked
-        if parts.scheme == "https":
-            connection = HTTPSConnection(parts.hostname or "", parts.port, timeout=_CONNECT, context=self._trust())
-        else:
-            connection = HTTPConnection(parts.hostname or "", parts.port, timeout=_CONNECT)
-        connection.timeout = min(self._timeout, _CONNECT)
-        try:
-            connection.connect()
-        except (OSError, ValueError) as error:
-            raise _connection_failed(error) from None
+        connection = self._connected(parts)
         connection.sock.settimeout(self._timeout)
         return self._taken(connection)
+
+    def _connected(self, parts: SplitResult) -> HTTPConnection:
+        """A new connection, through a proxy where the environment names one."""
+        proxy, timeout = proxy_for(parts), min(self._timeout, _CONNECT)
+        try:
+            if proxy is not None and parts.scheme == "https":
+                return tunnelled(proxy, parts, timeout, self._trust())
+            connection: HTTPConnection
+            if proxy is not None:
+                connection = Forwarding(proxy, timeout)
+            elif parts.scheme == "https":
+                connection = HTTPSConnection(parts.hostname or "", parts.port, timeout=timeout, context=self._trust())
+            else:
+                connection = HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
+            connection.connect()
+        except ConnectionFailed:
+            raise
+        except (OSError, HTTPException, ValueError) as error:
+            raise _connection_failed(error, "" if proxy is None else " through the proxy") from None
+        return connection
 
     def _taken(self, connection: HTTPConnection) -> HTTPConnection:
         with self._lock:
@@ -205,6 +218,10 @@ class Incoming:
         except (OSError, HTTPException, ValueError) as error:
             raise _connection_failed(error) from None
 
+    def close(self) -> None:
+        """Leave the rest unread."""
+        self.__exit__(None, None, None)
+
     def __enter__(self) -> Self:
         return self
 
@@ -236,6 +253,8 @@ def _origin(parts: SplitResult) -> _Origin:
 
 def _head(connection: HTTPConnection, method: str, parts: SplitResult, headers: Mapping[str, str]) -> None:
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if isinstance(connection, Forwarding):
+        target, headers = f"{parts.scheme}://{parts.netloc}{target}", {**headers, **connection.proxy.headers}
     names = {name.lower() for name in headers}
     try:
         connection.putrequest(method, target, skip_host="host" in names, skip_accept_encoding=True)
@@ -244,6 +263,14 @@ def _head(connection: HTTPConnection, method: str, parts: SplitResult, headers: 
     except (ValueError, HTTPException) as error:
         raise InvalidArgument(f"not a request that HTTP can carry: {type(error).__name__}") from None
     connection.endheaders()
+
+
+def _answered(connection: HTTPConnection) -> HTTPResponse:
+    """The answer, unless it is the proxy's own: it does not know who asks."""
+    response = connection.getresponse()
+    if response.status == 407 and isinstance(connection, Forwarding):
+        raise refused(407)
+    return response
 
 
 def _lower(response: HTTPResponse) -> dict[str, str]:
@@ -337,11 +364,13 @@ def _shut(connection: HTTPConnection) -> None:
             return  # it is gone already
 
 
-def _connection_failed(error: Exception) -> ConnectionFailed:
+def _connection_failed(error: Exception, which: str = "") -> ConnectionFailed:
     """Only the kind of failure goes on, and no cause: a library's own message may hold the whole URL."""
     certificate = isinstance(error, ssl.SSLCertVerificationError)
     name = type(error).__name__
     if isinstance(error, OSError) and error.strerror and not isinstance(error, ssl.SSLError):
         name += f", {error.strerror}"
     hint = "the server's certificate is not trusted here" if certificate else None
-    return ConnectionFailed(f"the connection failed: {name}", hint=hint, retryable=not certificate)
+    return ConnectionFailed(
+        f"the connection {which}".rstrip() + f" failed: {name}", hint=hint, retryable=not certificate
+    )

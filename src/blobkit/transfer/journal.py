@@ -26,7 +26,7 @@ from typing import Any, Final, Self
 from blobkit.errors import PluginMissing, TransientError
 from blobkit.sealing import Keyring, SealingKey
 
-__all__ = ["Entry", "Journal", "Record", "fingerprint"]
+__all__ = ["ENV", "Entry", "Journal", "Record", "fingerprint"]
 
 ENV: Final = "BLOBKIT_STATE_DIR"
 _VERSION: Final = 1

@@ -47,10 +47,18 @@ if TYPE_CHECKING:
     from blobkit.transfer.journal import Record
     from blobkit.transfer.upload import Options, UploadResult
 
-__all__ = ["Held", "Service", "upload_to_service"]
+__all__ = ["TOKEN", "Held", "Service", "bearer", "upload_to_service"]
+
+TOKEN: Final = "BLOBKIT_SERVICE_TOKEN"  # noqa: S105 - the variable's name
 
 _MAX_ANSWER: Final = 64 * 1024 * 1024  # a plan of many chunks
 _MAX_MESSAGE: Final = 300
+
+
+def bearer() -> dict[str, str]:
+    """The header of the token that the environment has for services; none when it has none."""
+    token = os.environ.get(TOKEN)
+    return {"authorization": f"Bearer {token}"} if token else {}
 
 
 @dataclass(frozen=True, slots=True)

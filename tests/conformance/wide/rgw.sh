@@ -1,6 +1,15 @@
 #!/usr/bin/env bash
 # The conformance suite, STS and the demo against Ceph's RADOS Gateway: real signatures, forms, multipart uploads, CORS.
 # One node of everything, on loopback, in memory, without authentication between its own daemons.
+#
+#   rgw.sh                runs all of that
+#   rgw.sh COMMAND ARG…   runs this command instead, at the top of the repository, with BLOBKIT_RGW naming the gateway and
+#                         the keys of its user in the environment, and ends with the command's status:
+#
+#     BLOBKIT_SCHEDULES=1000 bash tests/conformance/wide/rgw.sh .venv/bin/python -m pytest tests/faults/test_transfers.py -k '[ceph]'
+#     bash tests/conformance/wide/rgw.sh .venv/bin/python -m benchmarks transfer
+#
+# BLOBKIT_RGW_MEMORY: bytes that it may keep (4 GiB).
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 source tests/conformance/wide/debian.bash
@@ -48,7 +57,7 @@ mgr_initial_modules =
 [osd]
 osd_data = $WORK/osd
 osd_objectstore = memstore
-memstore_device_bytes = 4294967296
+memstore_device_bytes = ${BLOBKIT_RGW_MEMORY:-4294967296}
 osd_class_load_list = *
 osd_class_default_list = *
 # The daemon may tell its place before it knows the cluster, and then gives up: its place is given to it below.
@@ -99,6 +108,10 @@ done
 
 printf 'Ceph listens on port %s after %d s\n' "$gateway" "$SECONDS"
 export BLOBKIT_RGW="http://127.0.0.1:$gateway"
+if [ $# -gt 0 ]; then
+    AWS_ACCESS_KEY_ID=testkey AWS_SECRET_ACCESS_KEY=testsecret "$@"
+    exit
+fi
 tests="tests/conformance/test_rgw.py tests/conformance/test_rgw_only.py"
 run() { .venv/bin/python -m pytest -q --numprocesses=auto --dist=worksteal $tests -k "$1"; }
 run "not history"                                            # all of it, and STS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from blobkit.signed import RequestTemplate, SignedRequest
 from blobkit.transfer import Progress, download
 from blobkit.transfer.retry import Patience
 
-from .storage import SIGNATURE, Fault, Storage, serving
+from .storage import SIGNATURE, Fault, Handler, Storage, serving
 
 DATA = os.urandom(100_000)
 
@@ -45,6 +46,53 @@ def test_ranges_in_parallel_make_the_file(storage: Storage, tmp_path: Path) -> N
     assert seen[-1].bytes_done == seen[-1].bytes_total == 100_000
     assert all(headers.get("if-match") == '"v1"' for _, _, headers in storage.requests[1:])
     assert names(tmp_path) == ["f"]
+
+
+def test_the_others_are_asked_for_before_the_first_has_arrived(
+    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second, real = threading.Event(), Handler.do_GET
+
+    class Late:
+        """A body that leaves when another range was asked for."""
+
+        def __init__(self, handler: Handler) -> None:
+            self._out = handler.wfile
+
+        def write(self, data: bytes) -> None:
+            if not data.startswith(b"HTTP/"):
+                assert second.wait(60)
+            self._out.write(data)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._out, name)
+
+    def do_get(self: Handler) -> None:
+        if self.headers["range"] == "bytes=0-9999":
+            self.wfile = Late(self)  # type: ignore[assignment]  # it writes as the other does
+        else:
+            second.set()
+        real(self)
+
+    monkeypatch.setattr(Handler, "do_GET", do_get)
+    download(url(storage), tmp_path / "f", range_size=10_000)
+    assert (tmp_path / "f").read_bytes() == DATA
+
+
+def test_what_fits_in_one_range_is_one_request(storage: Storage, tmp_path: Path) -> None:
+    download(url(storage), tmp_path / "f", range_size=len(DATA))
+    assert len(storage.requests) == 1
+    storage.object = b""
+    download(url(storage), tmp_path / "f", range_size=len(DATA))
+    assert (tmp_path / "f").read_bytes() == b""
+
+
+def test_the_whole_instead_of_the_first_range_is_no_part_of_what_is_under_way(storage: Storage, tmp_path: Path) -> None:
+    storage.object = b"abc"
+    storage.faults.extend(["truncate", "whole"])  # half of one byte is none: the first range is asked for again
+    with pytest.raises(errors.SourceChanged):
+        download(url(storage), tmp_path / "f", range_size=1, concurrency=1, sleep=lambda seconds: None)
+    assert names(tmp_path) == []
 
 
 @settings(max_examples=40)

@@ -25,6 +25,7 @@ from blobkit.transfer.crc import COMBINABLE, combine
 from blobkit.transfer.pace import Climb
 from blobkit.transfer.sinks import PipeSink
 
+from .certificates import certified
 from .storage import Handler, Storage, serving
 from .test_upload import Waits, parts, sequential, single
 
@@ -396,33 +397,7 @@ def test_stop_ends_a_transfer_that_hangs_at_once(storage: Storage) -> None:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from datetime import UTC, datetime
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    key, path = ec.generate_private_key(ec.SECP256R1()), tmp_path_factory.mktemp("tls") / "both.pem"
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path.write_bytes(
-        made.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return path
+    return certified(tmp_path_factory.mktemp("tls") / "both.pem", "localhost")
 
 
 def test_tls_is_verified_and_carries_all_that_plain_http_does(certificate: Path, tmp_path: Path) -> None:

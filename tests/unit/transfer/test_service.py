@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,6 +106,37 @@ def test_an_interrupted_upload_goes_on_from_the_journal_alone(api: Api, file: Pa
     assert api.store.read("in/film.mp4") == DATA
     assert len(api.completed[0]["receipts"]) == 8  # type: ignore[arg-type]  # those of the first run too
     assert journal.entries() == []
+
+
+def test_another_process_goes_on_with_what_the_journal_knows(
+    api: Api, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from blobkit.transfer.__main__ import main
+
+    monkeypatch.setenv("BLOBKIT_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("BLOBKIT_SERVICE_TOKEN", "nobody's")
+    assert main(["upload", str(file), api.url]) == 1
+    monkeypatch.setenv("BLOBKIT_SERVICE_TOKEN", AUTHORIZED.removeprefix("Bearer "))
+    stop = Stop()
+    halfway = Options(stop=stop, on_progress=lambda now: stop.set() if now.chunks_done == 4 else None, concurrency=1)
+    with pytest.raises(errors.TransientError):
+        put_to_service(file, api.url, journal=Journal(), headers=HEADERS, options=halfway)
+    assert main(["resume", "0000"]) == 1
+    (entry,) = Journal().entries()
+    assert main(["resume", entry.id]) == 0
+    assert api.store.read("in/film.mp4") == DATA
+    api.store.delete("in/film.mp4")
+    assert main(["upload", str(file), api.url]) == 0
+    assert api.store.read("in/film.mp4") == DATA
+    assert Journal().entries() == []
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    ends = [(line["event"], line.get("error"), line.get("chunks_sent")) for line in said if line["event"] != "progress"]
+    assert ends == [
+        ("error", "PermissionDenied", None),
+        ("error", "NotFound", None),
+        ("done", None, 4),
+        ("done", None, 8),
+    ]
 
 
 def test_a_session_that_is_gone_is_begun_anew(api: Api, file: Path, journal: Journal) -> None:

@@ -1,22 +1,27 @@
-"""The client: another process, which knows a plan and nothing else. It can be killed, and is when the demo ends."""
+"""The client: another process, which knows a service's address, a token and its own journal, and nothing else. It can be
+killed, and is when the demo ends."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess  # the client has to be a process of its own: it is killed
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
+from blobkit.cli.demo.service import Service
 from blobkit.cli.demo.story import Unproven, prove
 from blobkit.redaction import redact
+from blobkit.transfer import journal
+from blobkit.transfer.service import TOKEN
 
-__all__ = ["Client", "Sent", "running"]
+__all__ = ["Client", "Sent", "resuming", "uploading"]
 
 _TOO_LONG: Final = 600.0  # seconds; a client that hangs must not hang the demo
 _MAX_LINE: Final = 1 << 20
@@ -32,7 +37,7 @@ class Sent:
 
 
 class Client:
-    """One run of ``python -m blobkit.transfer upload FILE -`` with the plan on its standard input."""
+    """One run of ``python -m blobkit.transfer``: ``upload FILE URL`` or ``resume ID``."""
 
     def __init__(self, process: subprocess.Popen[bytes], complaints: IO[bytes]) -> None:
         self._process = process
@@ -101,23 +106,35 @@ class Client:
         return f"the client ended with status {self._process.poll()}: {told}"
 
 
+def uploading(file: Path, service: Service, *, state: Path, concurrency: int) -> AbstractContextManager[Client]:
+    """A client that asks the service for a plan, executes it, and keeps its journal in ``state``."""
+    return _running(["upload", str(file.resolve()), service.url], service, state, concurrency)
+
+
+def resuming(
+    entry: journal.Entry, service: Service, *, state: Path, concurrency: int
+) -> AbstractContextManager[Client]:
+    """A client that goes on with what the journal in ``state`` knows."""
+    return _running(["resume", entry.id], service, state, concurrency)
+
+
 @contextmanager
-def running(file: Path, plan: str, *, held: Sequence[int] = (), concurrency: int) -> Iterator[Client]:
+def _running(words: Sequence[str], service: Service, state: Path, concurrency: int) -> Iterator[Client]:
     """A client while the context lasts: it is dead afterwards, however the context ends."""
-    words = [sys.executable, "-P", "-m", "blobkit.transfer", "upload", str(file.resolve()), "-"]
-    words += ["--held", ",".join(map(str, held)), "--concurrency", str(concurrency)]
+    command = [sys.executable, "-P", "-m", "blobkit.transfer", *words, "--concurrency", str(concurrency)]
+    known = {
+        **os.environ,
+        journal.ENV: str(state),
+        TOKEN: service.token,
+    }  # not on the command line, which anybody can read
     with tempfile.TemporaryFile() as complaints:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, env=known
         )
         watchdog = threading.Timer(_TOO_LONG, process.kill)
         watchdog.daemon = True
         watchdog.start()
         try:
-            assert process.stdin is not None
-            with suppress(BrokenPipeError):  # it died at once: what it said tells why
-                process.stdin.write(plan.encode())  # not on the command line, nor on disk: the plan grants access
-                process.stdin.close()
             yield Client(process, complaints)
         finally:
             watchdog.cancel()

@@ -93,7 +93,7 @@ def _told(
         given = _file(run, story, folder, own, size)
         with story.step("open the store") as step:
             step.detail = place.where
-        tell(story, Ways(place, given, folder / "downloaded", concurrency, run.out.progress))
+        tell(story, Ways(place, given, folder / "downloaded", folder / "state", concurrency, run.out.progress))
 
 
 def _file(run: Run, story: Story, folder: Path, own: Path | None, size: int) -> Given:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 from blobkit.backend import Feature
 from blobkit.chunking import DEFAULT_CHUNK
-from blobkit.cli.demo.client import running
+from blobkit.cli.demo.client import Client, resuming, uploading
 from blobkit.cli.demo.place import Place
-from blobkit.cli.demo.story import Story, prove
+from blobkit.cli.demo.service import Service, serving
+from blobkit.cli.demo.story import Story, Unproven, prove
 from blobkit.cli.demo.video import digest_of
 from blobkit.cli.units import shown_size
 from blobkit.errors import AlreadyExists, InvalidArgument, UnenforceableConstraint
@@ -60,6 +61,7 @@ class Ways:
         place: The store.
         file: What is moved.
         target: Where the download goes.
+        state: Where the client keeps its journal.
         concurrency: Chunks and ranges at a time.
         bar: Makes a progress bar.
         events: What the store told so far.
@@ -68,6 +70,7 @@ class Ways:
     place: Place
     file: Given
     target: Path
+    state: Path
     concurrency: int
     bar: Bar
     events: list[BlobEvent] = field(default_factory=list)
@@ -99,15 +102,15 @@ def tell(story: Story, ways: Ways) -> None:
         if stop is not None:
             closing.callback(stop)
         again = closing.enter_context(ways.place.afresh())
-        session, left = _begin_and_crash(story, ways, key)
+        service = closing.enter_context(serving())
+        session, left = _begin_and_crash(story, ways, service, key)
         purge = store.capabilities.has(Feature.VERSIONS)
         closing.callback(lambda: store.delete(key, purge_versions=purge))
         closing.callback(session.abort)
-        session = again.resume_upload(
-            session.token.reveal(), owner=_OWNER
-        )  # nothing but the token is left of the first
-        _resume(story, ways, session, left)
-        info = _complete(story, ways, session)
+        # nothing but the token is left of the first
+        service.session = session = again.resume_upload(session.token.reveal(), owner=_OWNER)
+        _resume(story, ways, service, session, left)
+        info = _complete(story, ways, service, session)
         _event(story, ways, info, told=stop is not None)
         _download(story, ways, key)
         _refusals(story, ways, key)
@@ -117,25 +120,32 @@ def tell(story: Story, ways: Ways) -> None:
 # --- up to the crash --------------------------------------------------------------------------------------------------
 
 
-def _begin_and_crash(story: Story, ways: Ways, key: str) -> tuple[UploadSession, int]:
+def _begin_and_crash(story: Story, ways: Ways, service: Service, key: str) -> tuple[UploadSession, int]:
     """A session whose client died at about half, and the bytes that had left it."""
     half = ways.file.size // 2
     for limit in (half, half // 2, half // 8):
-        session = _begin(story, ways, key)
-        try:
-            left = _crash(story, ways, session, limit)
-        except BaseException:
-            session.abort()
-            raise
+        with uploading(ways.file.path, service, state=ways.state, concurrency=ways.concurrency) as client:
+            session = _begin(story, ways, service, client, key)
+            try:
+                left = _crash(story, ways, client, session, limit)
+            except BaseException:
+                session.abort()
+                raise
         if left is not None:
             return session, left
         session.abort()  # the client was done before the signal came: a small file, or a busy machine
     raise InvalidArgument("the client is faster than a signal", hint="a larger file: --size")
 
 
-def _begin(story: Story, ways: Ways, key: str) -> UploadSession:
+def _begin(story: Story, ways: Ways, service: Service, client: Client, key: str) -> UploadSession:
+    """What the service does when the client asks for an upload; it waits for its plan meanwhile."""
     with story.step("begin an upload") as step:
+        wish = service.wish(lambda: client.status is None)
+        if wish is None:
+            client.finish(lambda done: None)  # it tells why
+            raise Unproven("the client ended before it had asked for an upload")
         store, file = ways.place.store, ways.file
+        prove(wish.said.get("size") == file.size, f"the client asks for {wish.said.get('size')} bytes")
         new = _sessions_may_be_new(store)
         spec = UploadSpec(content_type=file.content_type, metadata={"owner": _OWNER}, if_absent=new)
         session = store.start_upload(
@@ -151,6 +161,8 @@ def _begin(story: Story, ways: Ways, key: str) -> UploadSession:
         chunks = session.chunks
         who = ", ".join(f"{name} by {by}" for name, by in session.enforcement.items())
         step.detail = f"{len(chunks)} chunks of {shown_size(chunks.chunk_size)}; enforced: {who}"
+    service.session = session
+    wish.plan.set_result(service.plan(session))
     return session
 
 
@@ -160,18 +172,13 @@ def _sessions_may_be_new(store: Store) -> bool:
     return bool(can.enforcer(Route.CHUNKED, Constraint.IF_ABSENT)) or can.has(Feature.COPY_IF_ABSENT)
 
 
-def _crash(story: Story, ways: Ways, session: UploadSession, limit: int) -> int | None:
+def _crash(story: Story, ways: Ways, client: Client, session: UploadSession, limit: int) -> int | None:
     """The bytes that had left when the client was killed; None when it had sent everything before."""
-    plan = session.plan(expires_in=_LIFE).as_json()
     with story.step("upload from another process, SIGKILL it") as step:
-        with (
-            running(ways.file.path, plan, concurrency=ways.concurrency) as client,
-            ways.bar("uploading", ways.file.size) as progress,
-        ):
+        with ways.bar("uploading", ways.file.size) as progress:
             left = client.kill_at(limit, progress)
-            status = client.status
         step.moved = left
-        if status != -signal.SIGKILL:
+        if client.status != -signal.SIGKILL or not session.status().missing:
             step.detail = f"process {client.pid} had sent everything before the signal came: once more"
             step.skipped = True
             return None
@@ -183,7 +190,10 @@ def _crash(story: Story, ways: Ways, session: UploadSession, limit: int) -> int 
 # --- and on -----------------------------------------------------------------------------------------------------------
 
 
-def _resume(story: Story, ways: Ways, session: UploadSession, left: int) -> None:
+def _resume(story: Story, ways: Ways, service: Service, session: UploadSession, left: int) -> None:
+    """The service knows its token, the client its journal."""
+    from blobkit.transfer.journal import Journal
+
     size, total = ways.file.size, len(session.chunks)
     with story.step("ask the store, from the token alone") as step:
         status = session.status()
@@ -194,27 +204,34 @@ def _resume(story: Story, ways: Ways, session: UploadSession, left: int) -> None
         step.detail = (
             f"{len(status.received)} of {total} chunks are held, {len(status.missing)} missing; nothing is readable"
         )
-    due = sum(session.chunks.chunk(number).size for number in status.missing)
     with story.step("resume: only what is missing moves") as step:
-        plan = session.plan(expires_in=_LIFE).as_json()
+        journal, service.begins = Journal(ways.state), False
+        entries = journal.entries()
+        prove(len(entries) == 1, f"the journal knows {len(entries)} uploads, and one was interrupted")
+        entry = entries[0]
         with (
-            running(ways.file.path, plan, held=status.received, concurrency=ways.concurrency) as client,
+            resuming(entry, service, state=ways.state, concurrency=ways.concurrency) as client,
             ways.bar("resuming", size) as progress,
         ):
             sent = client.finish(progress)
+        # what the dead process had sent may have arrived since: what counts is what this one was told
+        held = service.told.received if service.told is not None else ()
+        due = size - sum(session.chunks.chunk(number).size for number in held)
         prove(sent.bytes_sent - sent.bytes_resent == due, f"{sent.bytes_sent} bytes moved, {due} were missing")
         prove(not session.status().missing, "chunks are missing after the client was done")
+        prove(not journal.entries(), "the journal still knows an upload that is done")
         step.moved = sent.bytes_sent
         again = max(0, left + sent.bytes_sent - size)
         step.detail = (
-            f"{shown_size(sent.bytes_sent)} moved; re-sent after the crash: {again} bytes ({shown_size(again)})"
+            f"journal entry {entry.id}, {total - len(held)} chunks were still missing; {shown_size(sent.bytes_sent)} moved; "
+            f"re-sent after the crash: {again} bytes ({shown_size(again)})"
         )
 
 
-def _complete(story: Story, ways: Ways, session: UploadSession) -> BlobInfo:
+def _complete(story: Story, ways: Ways, service: Service, session: UploadSession) -> BlobInfo:
     store, file = ways.place.store, ways.file
     with story.step("complete: the object appears") as step:
-        info = session.complete()
+        info = session.complete(service.receipts)  # of both processes: the journal kept those of the first
         found = store.stat(session.key)
         prove(found.etag == info.etag and found.size == file.size, "the object is not what complete() said")
         prove(found.content_type == file.content_type, f"the content type is {found.content_type}")
