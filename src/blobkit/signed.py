@@ -64,8 +64,8 @@ class _Immutable:
         raise AttributeError(f"{type(self).__name__} is immutable")
 
 
-class _Grant(_Immutable):
-    """What whoever has it may use."""
+class _Grant:
+    """What whoever has it may use: it is not written anywhere by accident."""
 
     __slots__ = ()
 
@@ -163,7 +163,7 @@ class ChunkTemplate:
     content_range: bool = False
 
 
-class SignedRequest(_Grant):
+class SignedRequest(_Immutable, _Grant):
     """One request that a client may make until :attr:`expires_at`, exactly as described.
 
     Signers make them; see :class:`RequestTemplate` for the meaning of the shared part. ``spec`` is the request's own, where
@@ -281,7 +281,7 @@ def signed_requests(template: RequestTemplate, urls: Iterable[str], expires: int
         yield made
 
 
-class SignedRequests(Sequence[SignedRequest]):
+class SignedRequests(_Grant, Sequence[SignedRequest]):
     """Requests of one template: signed already, each made when it is read. Of thousands, only the URLs are held."""
 
     __slots__ = ("_expires", "_template", "_urls")
@@ -310,7 +310,7 @@ class SignedRequests(Sequence[SignedRequest]):
         return f"<{len(self)} signed requests>"
 
 
-class SignedChunk(_Grant):
+class SignedChunk(_Immutable, _Grant):
     """One chunk of a session, and the request that moves it."""
 
     __slots__ = ("_parts",)
@@ -394,7 +394,7 @@ def signed_chunks(
         yield made
 
 
-class SignedChunks(Sequence[SignedChunk]):
+class SignedChunks(_Grant, Sequence[SignedChunk]):
     """Chunks of one template: signed already, each made when it is read."""
 
     __slots__ = ("_chunks", "_expires", "_template", "_urls")

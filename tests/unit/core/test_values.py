@@ -496,6 +496,8 @@ def test_many_signed_requests_are_a_sequence_that_shows_no_url() -> None:
     assert CANARY not in repr(many) + repr(many[1:])
     with pytest.raises(IndexError):
         many[5]
+    with pytest.raises(TypeError, match="grants access"):
+        pickle.dumps(many)
 
 
 def test_many_signed_chunks_are_a_sequence_that_shows_no_url() -> None:
@@ -508,6 +510,8 @@ def test_many_signed_chunks_are_a_sequence_that_shows_no_url() -> None:
     assert [one.number for one in many[::2]] == [1, 3]
     assert many[-1].size == 1
     assert CANARY not in repr(many) + repr(many[1:])
+    with pytest.raises(TypeError, match="grants access"):
+        pickle.dumps(many)
 
 
 def test_headers_may_be_made_of_each_requests_own_spec() -> None:
