@@ -152,7 +152,16 @@ def until(met: Callable[[], bool]) -> bool:
     return met()
 
 
+@pytest.fixture
+def heeding_interrupts() -> Iterator[None]:
+    """A shell's background job ignores SIGINT, and so would every process that it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc")
+@pytest.mark.usefixtures("heeding_interrupts")
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_leaves_neither_files_nor_processes(scratch: Path, ending: signal.Signals) -> None:
     words = [BLOBKIT, "demo", "--size", "64MiB"]

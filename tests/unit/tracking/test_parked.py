@@ -293,7 +293,8 @@ def test_the_cap_reads_an_index_of_these_events_and_nothing_else(world: World) -
     shared = engine.dialect.name == "postgresql"
     with engine.connect() as connection:
         if shared:
-            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")  # of a table that is empty it reads all
+            for way in ("seqscan", "bitmapscan"):  # which are as good for a table that is nearly empty
+                connection.exec_driver_sql(f"SET LOCAL enable_{way} = off")
         rows = connection.exec_driver_sql(f"EXPLAIN {'' if shared else 'QUERY PLAN '}{statement}", parameters)
         plan = "\n".join(str(row) for row in rows)
     assert "ix_blobkit_inbox_unknown" in plan
