@@ -253,7 +253,10 @@ class Tracker:
         return session
 
     def apply(self, told: Told) -> Applied:
-        """Take events: write them down, acknowledge, then act upon them. Raises nothing for what a single event does wrong.
+        """Take events. Raises nothing for what a single event does wrong.
+
+        A few are looked at, and written down together with what they change; of many, the events are written down first. In
+        either case nothing is acknowledged before it is written down.
 
         Args:
             told: What ``parse_events`` gave, after its sender was proven; a message of a source, which is acknowledged
