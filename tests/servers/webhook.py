@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from tests.servers.processes import running
@@ -45,16 +46,14 @@ def main(port: str, user: str, password: str, journal: str, death: str) -> None:
     from blobkit.events import ParsedEvents, Webhook, WebhookApp
     from blobkit_aws.events import ceph_push
 
-    count = 0
+    counted = count(1)
 
-    def store(parsed: ParsedEvents) -> None:
-        nonlocal count
+    def store(parsed: ParsedEvents) -> None:  # in several threads at once
         with Path(journal).open("a", encoding="utf-8") as file:
             file.writelines(json.dumps([event.dedupe_key, event.kind.value, event.key]) + "\n" for event in parsed)
             file.flush()
             os.fsync(file.fileno())
-        count += 1
-        if count == int(death):
+        if next(counted) == int(death):
             os.kill(os.getpid(), signal.SIGKILL)
 
     app = WebhookApp(Webhook(ceph_push(user, password)), store)
