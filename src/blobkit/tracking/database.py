@@ -54,6 +54,11 @@ class Database:
         if self.dialect not in _KNOWN:
             raise ConfigError(f"records live in SQLite or PostgreSQL, not {self.dialect}")
         self.shared = self.dialect == "postgresql"
+        # The same pool, with other habits: each statement by itself; and what need not wait for the disk.
+        self._alone = self.engine.execution_options(
+            **{"isolation_level": "AUTOCOMMIT"} if self.shared else {_READING: True}
+        )
+        self._redone = self.engine if self.shared else self.engine.execution_options(**{_REDONE: True})
         try:
             self._prepare(migrate)
         except BaseException:
@@ -92,16 +97,19 @@ class Database:
         Raises:
             Unavailable: The database did not answer; nothing was committed, as far as anybody knows.
         """
-        with _translated(), self.engine.connect() as connection:
+        try:
             if single and self.shared:
-                yield connection.execution_options(isolation_level="AUTOCOMMIT")
+                with self._alone.connect() as connection:
+                    yield connection
                 return
-            if redone and not self.shared:
-                connection.execution_options(**{_REDONE: True})
-            with connection.begin():
+            with (self._redone if redone else self.engine).connect() as connection, connection.begin():
                 if redone and self.shared:
                     connection.execute(_DO_NOT_WAIT)
                 yield connection
+        except (DBAPIError, PoolTimeout) as error:
+            if _answered(error):
+                raise
+            raise _unavailable(error) from error
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -110,9 +118,13 @@ class Database:
         Raises:
             Unavailable: The database did not answer.
         """
-        with _translated(), self.engine.connect() as connection:
-            connection.execution_options(**({"isolation_level": "AUTOCOMMIT"} if self.shared else {_READING: True}))
-            yield connection
+        try:
+            with self._alone.connect() as connection:
+                yield connection
+        except (DBAPIError, PoolTimeout) as error:
+            if _answered(error):
+                raise
+            raise _unavailable(error) from error
 
     def insert(self, table: Table) -> Insert:
         """An INSERT that does nothing when a unique row is there already. Keep it: making it costs more than running it."""
@@ -173,16 +185,9 @@ def _begin_sqlite(connection: Connection) -> None:
     raw.execute("BEGIN IMMEDIATE")
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (OperationalError, PoolTimeout) as error:
-        raise _unavailable(error) from error
-    except DBAPIError as error:
-        if error.connection_invalidated:
-            raise _unavailable(error) from error
-        raise
+def _answered(error: DBAPIError | PoolTimeout) -> bool:
+    """Whether it is the database's answer, and not that there is none."""
+    return not (isinstance(error, OperationalError | PoolTimeout) or error.connection_invalidated)
 
 
 def _unavailable(error: DBAPIError | PoolTimeout) -> DatabaseUnavailable:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Update, bindparam, insert, literal_column, or_, update
 
+from blobkit.tracking.prepared import Prepared
 from blobkit.tracking.records import Upload
 from blobkit.tracking.schema import outbox, uploads
 from blobkit.tracking.states import MOVES, SIGNALS, Signal, State, Step
@@ -56,7 +57,8 @@ class Change:
 Shape = tuple[tuple[State, ...], tuple[str, ...]]
 """What a change's statement depends on: the states that it may start from, and the columns that it writes."""
 
-_put_notice: Final = insert(outbox)
+_NOTICE: Final = ("upload", "seq", "kind", "data", "state", "attempts", "created_at", "retry_at")
+_put_notice: Final = Prepared(insert(outbox).values({name: bindparam(name) for name in _NOTICE}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +67,14 @@ class Plan:
 
     Attributes:
         shape, given: The conditional update, and its values.
-        changed: The upload as it is then.
         notice: What is put into the outbox; None when nobody is told.
+        values: What is other than it was.
     """
 
     shape: Shape
     given: Mapping[str, Any]
-    changed: Upload
     notice: Mapping[str, Any] | None
+    values: Mapping[str, Any]
 
 
 def plan_change(upload: Upload, change: Change, now: datetime) -> Plan | None:
@@ -84,17 +86,16 @@ def plan_change(upload: Upload, change: Change, now: datetime) -> Plan | None:
     values = {**change.values, "state": change.target(upload.state), "state_version": version, "updated_at": now}
     given = {f"new_{name}": value for name, value in values.items()}
     given |= {"this": upload.id, "was": upload.state_version}
-    changed = replace(upload, **values)
     kind = change.notice()
-    return Plan((sources, tuple(values)), given, changed, None if kind is None else _notice(changed, kind, now))
+    return Plan((sources, tuple(values)), given, None if kind is None else _notice(upload, values, kind, now), values)
 
 
 def make(connection: Connection, plan: Plan) -> bool:
     """Make the change if the upload is still as it was read, and put its notice into the outbox."""
-    if connection.execute(conditional_update(plan.shape), plan.given).rowcount != 1:
+    if _update_of(plan.shape).count(connection, plan.given) != 1:
         return False
     if plan.notice is not None:
-        connection.execute(_put_notice, plan.notice)
+        _put_notice.count(connection, plan.notice)
     return True
 
 
@@ -106,10 +107,14 @@ def apply_change(connection: Connection, upload: Upload, change: Change, now: da
         start from: then nothing happened.
     """
     plan = plan_change(upload, change, now)
-    return plan.changed if plan is not None and make(connection, plan) else None
+    return replace(upload, **plan.values) if plan is not None and make(connection, plan) else None
 
 
 @cache
+def _update_of(shape: Shape) -> Prepared:
+    return Prepared(conditional_update(shape))
+
+
 def conditional_update(shape: Shape) -> Update:
     """The update of these columns: one for each move, and for each set of columns that goes with it."""
     sources, columns = shape
@@ -124,13 +129,17 @@ def conditional_update(shape: Shape) -> Update:
     )
 
 
-def _notice(upload: Upload, kind: str, now: datetime) -> dict[str, Any]:
-    told = {name: value for name in _TOLD if (value := getattr(upload, name)) is not None}
+def _notice(upload: Upload, values: Mapping[str, Any], kind: str, now: datetime) -> dict[str, Any]:
+    told = {"state": values["state"]}
+    for name in _TOLD:
+        value = values[name] if name in values else getattr(upload, name)
+        if value is not None:
+            told[name] = value
     return {
         "upload": upload.id,
-        "seq": upload.state_version,
+        "seq": values["state_version"],
         "kind": kind,
-        "data": json.dumps({"state": upload.state, **told}, ensure_ascii=False, separators=(",", ":")),
+        "data": json.dumps(told, ensure_ascii=False, separators=(",", ":")),
         "state": "waiting",
         "attempts": 0,
         "created_at": now,

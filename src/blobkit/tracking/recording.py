@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, Executable, bindparam, case, exists, insert, null, select, update
+from sqlalchemy import Connection, bindparam, case, exists, insert, null, select, update
 from sqlalchemy.dialects import postgresql
 
 from blobkit.tracking.database import Database
@@ -21,6 +21,7 @@ from blobkit.tracking.finding import find_for_event
 from blobkit.tracking.inbox import Waiting, told_of
 from blobkit.tracking.moving import Change, Plan, Shape, conditional_update, make, plan_change
 from blobkit.tracking.places import Named
+from blobkit.tracking.prepared import Prepared
 from blobkit.tracking.records import Upload
 from blobkit.tracking.schema import inbox, outbox, uploads
 from blobkit.tracking.timing import Timing
@@ -76,7 +77,8 @@ class Recorder:
     def __init__(self, database: Database, timing: Timing) -> None:
         self._timing = timing
         self._in_one = database.shared
-        self._put = database.insert(inbox).returning(inbox.c.id)
+        row: dict[str, Any] = {column.name: bindparam(column.name) for column in _COLUMNS}
+        self._put = Prepared(database.insert(inbox).values(row).returning(inbox.c.id))
 
     def find(self, connection: Connection, entry: Entry) -> None:
         """Read the entry's upload, and whether the event is there already."""
@@ -96,12 +98,12 @@ class Recorder:
         if plan is None:
             number = self._insert(connection, row | _ACTED if acts else row)
         elif self._in_one:
-            number, acts = connection.execute(*_in_one(plan, row)).one()
+            number, acts = _in_one(connection, plan, row)
         else:
             number = self._insert(connection, row | _ACTED)
             acts = number is not None and make(connection, plan)
             if number is not None and not acts:
-                connection.execute(_waits_after_all, {"this": number, "until": row["retry_at"]})
+                _waits_after_all.count(connection, {"this": number, "until": row["retry_at"]})
         changed = acts and entry.change is not None and entry.change.what is not None
         if number is None or acts or entry.outlook in ("parked", "failed"):
             return Written(number is not None, changed)
@@ -109,8 +111,8 @@ class Recorder:
         return Written(True, changed, Waiting(number, named.store, named.key, named.event, 1, now))
 
     def _insert(self, connection: Connection, row: dict[str, Any]) -> int | None:
-        number: int | None = connection.execute(self._put, row).scalar()
-        return number
+        written = self._put.first(connection, row)
+        return None if written is None else written[0]
 
     def _row(self, entry: Entry, now: datetime) -> dict[str, Any]:
         """The row of an entry that is not acted upon: reserved for the caller, or due again soon."""
@@ -133,21 +135,23 @@ _ACTED: Final[dict[str, Any]] = {"state": "done", "retry_at": None}
 _COLUMNS: Final = tuple(inbox.c[name] for name in (
     "dedupe_key", "state", "store", "key", "event", "attempts", "error", "received_at", "retry_at",
 ))  # fmt: skip
-_waits_after_all: Final = (
+_waits_after_all: Final = Prepared(
     update(inbox).where(inbox.c.id == bindparam("this")).values(state="new", retry_at=bindparam("until"))
 )
 
 
-def _in_one(plan: Plan, row: dict[str, Any]) -> tuple[Executable, dict[str, Any]]:
-    """The statement and its values; its answer is the new row's number, if it is new, and whether the upload was changed."""
+def _in_one(connection: Connection, plan: Plan, row: dict[str, Any]) -> tuple[int | None, bool]:
+    """The new row's number, if it is new, and whether the upload was changed."""
     given = {**plan.given, **{f"inbox_{name}": value for name, value in row.items()}}
     for name, value in (plan.notice or {}).items():
         given[f"outbox_{name}"] = value
-    return _statement(plan.shape, None if plan.notice is None else tuple(plan.notice)), given
+    statement = _statement(plan.shape, None if plan.notice is None else tuple(plan.notice))
+    number, acts = statement.first(connection, given) or (None, False)
+    return number, acts
 
 
 @cache
-def _statement(shape: Shape, notice: tuple[str, ...] | None) -> Executable:
+def _statement(shape: Shape, notice: tuple[str, ...] | None) -> Prepared:
     """All three at once: ``WITH`` the upload changed, unless the event is known, ``INSERT`` the other two accordingly.
 
     Every part sees the tables as they were before; one that comes second waits for the upload's row, finds another version
@@ -168,6 +172,7 @@ def _statement(shape: Shape, notice: tuple[str, ...] | None) -> Executable:
     )
     answer = select(select(written.c.id).scalar_subquery(), acts)
     if notice is None:
-        return answer
+        return Prepared(answer)
     told = [bindparam(f"outbox_{name}", type_=outbox.c[name].type) for name in notice]
-    return answer.add_cte(insert(outbox).from_select(list(notice), select(*told).select_from(changed)).cte("told"))
+    notices = insert(outbox).from_select(list(notice), select(*told).select_from(changed)).cte("told")
+    return Prepared(answer.add_cte(notices))

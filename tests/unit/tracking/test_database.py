@@ -99,16 +99,16 @@ def test_keys_compare_by_their_bytes_in_both_databases(world: World) -> None:
 
 @contextmanager
 def down(database: Database) -> Iterator[None]:
-    """Every new transaction fails, as when the server is gone or the disk is full."""
+    """Whoever needs a connection finds that the server is gone, or the disk full."""
 
     def refuse(*_: object) -> None:
         raise OperationalError("INSERT", {"key": "somebody's"}, sqlite3.OperationalError("database or disk is full"))
 
-    event.listen(database.engine, "begin", refuse)
+    event.listen(database.engine, "checkout", refuse)
     try:
         yield
     finally:
-        event.remove(database.engine, "begin", refuse)
+        event.remove(database.engine, "checkout", refuse)
 
 
 class Message:

@@ -1,0 +1,117 @@
+"""Statements that run for every event: written in SQLAlchemy, compiled once, and then run by the driver itself.
+
+For each execution SQLAlchemy makes the statement's cache key, a context, a cursor result and its columns anew, which takes
+several times as long as SQLite takes to answer, and is most of what an event costs. Here the text, the parameters' names and
+the types' conversions are kept, and what is left is what only the driver can do. Connections, transactions, and what an error
+means stay SQLAlchemy's. An engine's execution events (``before_cursor_execute``, ``echo``) do not see these statements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import Delete, Insert, Select, Update
+from sqlalchemy.exc import DBAPIError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Dialect
+    from sqlalchemy.engine.interfaces import DBAPICursor, DBAPIModule
+    from sqlalchemy.types import TypeEngine
+
+__all__ = ["Prepared"]
+
+_Statement = Select[Any] | Insert | Update | Delete
+_Convert = Callable[[Any], Any]
+
+
+class Prepared:
+    """One statement, ready for any connection to a database that it can be compiled for. Thread-safe.
+
+    Args:
+        statement: Each parameter is a ``bindparam``, or has its value in it. Lists that expand (``IN``) are not for this.
+    """
+
+    __slots__ = ("_compiled", "_statement")
+
+    def __init__(self, statement: _Statement) -> None:
+        self._statement = statement
+        self._compiled: Final[dict[tuple[str, str, str], _Compiled]] = {}
+
+    def first(self, connection: Connection, given: Mapping[str, Any]) -> list[Any] | None:
+        """Run it, and return its first row, None when there is none. Raises what ``Connection.execute`` raises."""
+        compiled = self._for(connection.dialect)
+        cursor = compiled.run(connection, given)
+        try:
+            row = cursor.fetchone()
+        finally:
+            cursor.close()
+        return None if row is None else compiled.read(row)
+
+    def count(self, connection: Connection, given: Mapping[str, Any]) -> int:
+        """Run it, and return how many rows it changed. Raises what ``Connection.execute`` raises."""
+        cursor = self._for(connection.dialect).run(connection, given)
+        changed = cursor.rowcount
+        cursor.close()
+        return changed
+
+    def _for(self, dialect: Dialect) -> _Compiled:
+        key = (dialect.name, dialect.driver, dialect.paramstyle)
+        compiled = self._compiled.get(key)
+        if compiled is None:
+            compiled = self._compiled[key] = _Compiled(self._statement, dialect)
+        return compiled
+
+
+class _Compiled:
+    """A statement in the words of one driver."""
+
+    __slots__ = ("_fixed", "_parameters", "_positional", "_results", "_text")
+
+    def __init__(self, statement: _Statement, dialect: Dialect) -> None:
+        compiled = statement.compile(dialect=dialect)
+        assert not compiled.post_compile_params, "a list that expands"
+        names = compiled.params if compiled.positiontup is None else compiled.positiontup
+        self._text = compiled.string
+        self._positional = compiled.positiontup is not None
+        self._fixed = {name: value for name, value in compiled.params.items() if not compiled.binds[name].required}
+        self._parameters = [(name, _into(compiled.binds[name].type, dialect)) for name in names]
+        self._results = [_out_of(column.type, dialect) for column in statement.exported_columns]
+
+    def run(self, connection: Connection, given: Mapping[str, Any]) -> DBAPICursor:
+        """The driver's cursor."""
+        if self._fixed:
+            given = {**self._fixed, **given}
+        values: list[Any] | dict[str, Any]
+        if self._positional:
+            values = [given[name] if into is None else into(given[name]) for name, into in self._parameters]
+        else:
+            values = {name: given[name] if into is None else into(given[name]) for name, into in self._parameters}
+        cursor = connection.connection.cursor()
+        try:
+            cursor.execute(self._text, values)
+        except connection.dialect.loaded_dbapi.Error as error:
+            cursor.close()
+            raise _told(connection, self._text, error) from error
+        return cursor
+
+    def read(self, row: Sequence[Any]) -> list[Any]:
+        """A row as Python's values."""
+        return [value if out is None else out(value) for value, out in zip(row, self._results, strict=True)]
+
+
+def _into(kind: TypeEngine[Any], dialect: Dialect) -> _Convert | None:
+    return kind.dialect_impl(dialect).bind_processor(dialect)
+
+
+def _out_of(kind: TypeEngine[Any], dialect: Dialect) -> _Convert | None:
+    return kind.dialect_impl(dialect).result_processor(dialect, None)
+
+
+def _told(connection: Connection, text: str, error: DBAPIModule.Error) -> BaseException:
+    """The error as SQLAlchemy's. Where the connection is gone, SQLAlchemy learns of it, and lets go of those like it."""
+    base = connection.dialect.loaded_dbapi.Error
+    lost = connection.dialect.is_disconnect(error, connection.connection, None)
+    if lost:
+        connection.exec_driver_sql("SELECT 1")  # fails too
+    return DBAPIError.instance(text, None, error, base, hide_parameters=True, connection_invalidated=lost)
