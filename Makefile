@@ -8,6 +8,8 @@ PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 VENV    := .venv
 BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# What is never imported need not be compiled: that is most of what installing takes.
+INSTALL := $(PIP) install --no-compile
 SERVERS := tests/servers
 
 # Tests start hundreds of processes: what was compiled is kept.
@@ -50,7 +52,7 @@ $(VENV)/made.stamp:
 	@for python in $(PYTHONS); do \
 		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
 		echo "Making $(VENV) with $$("$$python" --version)"; \
-		"$$python" -m venv --clear $(VENV) && touch $@ && exit 0; \
+		"$$python" -m venv --clear $(VENV) && $(PIP) install --upgrade pip && touch $@ && exit 0; \
 		echo "make: the venv module of $$python does not work (on Debian: apt-get install python3-venv)" >&2; exit 1; \
 	done; \
 	echo "make: blobkit needs Python 3.11 or newer; none of these is: $(PYTHONS). Name one: make PYTHON=/path/to/python" >&2; \
@@ -58,12 +60,12 @@ $(VENV)/made.stamp:
 
 $(VENV)/demo.stamp: pyproject.toml $(VENV)/made.stamp
 	@echo "Installing what the demo needs"
-	@$(PIP) install --editable '.[cli,local,transfer]'
+	@$(INSTALL) --editable '.[cli,local,transfer]'
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml $(VENV)/made.stamp
 	@echo "Installing what development needs (the first time takes a minute or two)"
-	@$(PIP) install --editable '.[dev]'
+	@$(INSTALL) --editable '.[dev]'
 	@touch $@ $(VENV)/demo.stamp
 
 
