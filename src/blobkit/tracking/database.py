@@ -38,7 +38,8 @@ class Database:
 
     Args:
         source: ``sqlite:///file.db``, ``postgresql+psycopg://…``, or an engine of the service's own, which is then left
-            open, and whose pool and isolation (READ COMMITTED on PostgreSQL) are the service's to choose.
+            open, and whose pool and isolation (READ COMMITTED on PostgreSQL) are the service's to choose. Its execution
+            events do not see what runs for every storage event (:mod:`blobkit.tracking.prepared`).
         migrate: Bring the schema to this release's version. Else it is compared, and ConfigError raised when it is another.
 
     Raises:

@@ -11,17 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Delete, Insert, Select, Update
 from sqlalchemy.exc import DBAPIError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Dialect
     from sqlalchemy.engine.interfaces import DBAPICursor, DBAPIModule
+    from sqlalchemy.sql.dml import UpdateBase
+    from sqlalchemy.sql.selectable import SelectBase
     from sqlalchemy.types import TypeEngine
 
 __all__ = ["Prepared"]
 
-_Statement = Select[Any] | Insert | Update | Delete
 _Convert = Callable[[Any], Any]
 
 
@@ -34,7 +34,7 @@ class Prepared:
 
     __slots__ = ("_compiled", "_statement")
 
-    def __init__(self, statement: _Statement) -> None:
+    def __init__(self, statement: SelectBase | UpdateBase) -> None:
         self._statement = statement
         self._compiled: Final[dict[tuple[str, str, str], _Compiled]] = {}
 
@@ -68,7 +68,7 @@ class _Compiled:
 
     __slots__ = ("_fixed", "_parameters", "_positional", "_results", "_text")
 
-    def __init__(self, statement: _Statement, dialect: Dialect) -> None:
+    def __init__(self, statement: SelectBase | UpdateBase, dialect: Dialect) -> None:
         compiled = statement.compile(dialect=dialect)
         assert not compiled.post_compile_params, "a list that expands"
         names = compiled.params if compiled.positiontup is None else compiled.positiontup

@@ -89,7 +89,7 @@ def test_one_event_is_one_transaction(world: World, monkeypatch: pytest.MonkeyPa
             noted(query)
             return whole(cursor, query, *given)
 
-        whole = psycopg.Cursor.execute
+        whole: Any = psycopg.Cursor.execute
         monkeypatch.setattr(psycopg.Cursor, "execute", execute)
         expected = ["SELECT", "WITH"]
     else:
