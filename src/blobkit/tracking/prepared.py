@@ -9,7 +9,7 @@ means stay SQLAlchemy's. An engine's execution events (``before_cursor_execute``
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Prepared"]
 
+_Answer = TypeVar("_Answer")
 _Convert = Callable[[Any], Any]
 
 
@@ -41,19 +42,12 @@ class Prepared:
     def first(self, connection: Connection, given: Mapping[str, Any]) -> list[Any] | None:
         """Run it, and return its first row, None when there is none. Raises what ``Connection.execute`` raises."""
         compiled = self._for(connection.dialect)
-        cursor = compiled.run(connection, given)
-        try:
-            row = cursor.fetchone()
-        finally:
-            cursor.close()
+        row: Sequence[Any] | None = compiled.run(connection, given, _first)
         return None if row is None else compiled.read(row)
 
     def count(self, connection: Connection, given: Mapping[str, Any]) -> int:
         """Run it, and return how many rows it changed. Raises what ``Connection.execute`` raises."""
-        cursor = self._for(connection.dialect).run(connection, given)
-        changed = cursor.rowcount
-        cursor.close()
-        return changed
+        return self._for(connection.dialect).run(connection, given, _count)
 
     def _for(self, dialect: Dialect) -> _Compiled:
         key = (dialect.name, dialect.driver, dialect.paramstyle)
@@ -78,8 +72,10 @@ class _Compiled:
         self._parameters = [(name, _into(compiled.binds[name].type, dialect)) for name in names]
         self._results = [_out_of(column.type, dialect) for column in statement.exported_columns]
 
-    def run(self, connection: Connection, given: Mapping[str, Any]) -> DBAPICursor:
-        """The driver's cursor."""
+    def run(
+        self, connection: Connection, given: Mapping[str, Any], answer: Callable[[DBAPICursor], _Answer]
+    ) -> _Answer:
+        """What the driver answers."""
         if self._fixed:
             given = {**self._fixed, **given}
         values: list[Any] | dict[str, Any]
@@ -90,14 +86,24 @@ class _Compiled:
         cursor = connection.connection.cursor()
         try:
             cursor.execute(self._text, values)
+            return answer(cursor)
         except connection.dialect.loaded_dbapi.Error as error:
-            cursor.close()
             raise _told(connection, self._text, error) from error
-        return cursor
+        finally:
+            cursor.close()
 
     def read(self, row: Sequence[Any]) -> list[Any]:
         """A row as Python's values."""
         return [value if out is None else out(value) for value, out in zip(row, self._results, strict=True)]
+
+
+def _first(cursor: DBAPICursor) -> Sequence[Any] | None:
+    row: Sequence[Any] | None = cursor.fetchone()
+    return row
+
+
+def _count(cursor: DBAPICursor) -> int:
+    return cursor.rowcount
 
 
 def _into(kind: TypeEngine[Any], dialect: Dialect) -> _Convert | None:
@@ -110,8 +116,7 @@ def _out_of(kind: TypeEngine[Any], dialect: Dialect) -> _Convert | None:
 
 def _told(connection: Connection, text: str, error: DBAPIModule.Error) -> BaseException:
     """The error as SQLAlchemy's. Where the connection is gone, SQLAlchemy learns of it, and lets go of those like it."""
-    base = connection.dialect.loaded_dbapi.Error
-    lost = connection.dialect.is_disconnect(error, connection.connection, None)
-    if lost:
-        connection.exec_driver_sql("SELECT 1")  # fails too
-    return DBAPIError.instance(text, None, error, base, hide_parameters=True, connection_invalidated=lost)
+    dialect = connection.dialect
+    if dialect.is_disconnect(error, connection.connection, None):
+        connection.exec_driver_sql("SELECT 1")  # fails too, and tells
+    return DBAPIError.instance(text, None, error, dialect.loaded_dbapi.Error, hide_parameters=True, dialect=dialect)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import Update, bindparam, delete, insert, select, text, update
-from sqlalchemy.exc import IntegrityError, ProgrammingError
+from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError
 from tests.unit.tracking.world import World
 
 import blobkit
@@ -102,6 +102,16 @@ def test_a_table_that_is_not_there_is_not_a_database_that_does_not_answer(world:
     error: type[Exception] = ProgrammingError if world.tracker.database.shared else blobkit.Unavailable
     with pytest.raises(error), world.tracker.database.read() as connection:
         missing.first(connection, {})
+
+
+def test_what_goes_wrong_while_a_row_is_fetched_is_told_alike(world: World) -> None:
+    rows = text("(SELECT CAST(1 AS BIGINT) AS v UNION ALL SELECT -9223372036854775808) AS t")
+    overflowing = Prepared(
+        select(text("abs(v) AS positive")).select_from(rows)
+    )  # in SQLite by the step to its second row
+    error: type[Exception] = DataError if world.tracker.database.shared else blobkit.Unavailable
+    with pytest.raises(error), world.tracker.database.read() as connection:
+        overflowing.first(connection, {})
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)  # nobody else can end one in SQLite
