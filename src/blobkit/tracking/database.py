@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, text
+from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
@@ -19,14 +19,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from blobkit.errors import ConfigError, PluginMissing, Unavailable
 from blobkit.tracking import migrations
+from blobkit.tracking.prepared import say
 
 __all__ = ["Database", "DatabaseUnavailable"]
 
 _KNOWN: Final = ("sqlite", "postgresql")
-_READING: Final = "blobkit_reading"
-_REDONE: Final = "blobkit_redone"
 _SYNCHRONOUS: Final = "blobkit_synchronous"
-_DO_NOT_WAIT: Final = text("SET LOCAL synchronous_commit = off")
 
 
 class DatabaseUnavailable(Unavailable):
@@ -55,11 +53,8 @@ class Database:
         if self.dialect not in _KNOWN:
             raise ConfigError(f"records live in SQLite or PostgreSQL, not {self.dialect}")
         self.shared = self.dialect == "postgresql"
-        # The same pool, with other habits: each statement by itself; and what need not wait for the disk.
-        self._alone = self.engine.execution_options(
-            **{"isolation_level": "AUTOCOMMIT"} if self.shared else {_READING: True}
-        )
-        self._redone = self.engine if self.shared else self.engine.execution_options(**{_REDONE: True})
+        # The same pool, where each statement is by itself. What SQLite only reads needs no transaction anyway.
+        self._alone = self.engine.execution_options(isolation_level="AUTOCOMMIT") if self.shared else self.engine
         try:
             self._prepare(migrate)
         except BaseException:
@@ -103,9 +98,11 @@ class Database:
                 with self._alone.connect() as connection:
                     yield connection
                 return
-            with (self._redone if redone else self.engine).connect() as connection, connection.begin():
-                if redone and self.shared:
-                    connection.execute(_DO_NOT_WAIT)
+            with self.engine.connect() as connection, connection.begin():
+                if not self.shared:
+                    self._begin_sqlite(connection, redone)
+                elif redone:
+                    say(connection, "SET LOCAL synchronous_commit = off")
                 yield connection
         except (DBAPIError, PoolTimeout) as error:
             if _answered(error):
@@ -126,6 +123,20 @@ class Database:
             if _answered(error):
                 raise
             raise _unavailable(error) from error
+
+    def _begin_sqlite(self, connection: Connection, redone: bool) -> None:
+        """A writer takes the lock at once: one that took it later could find that it read what is no longer true.
+
+        The driver of a service's own engine begins by itself when it writes.
+        """
+        if not self._owned:
+            return
+        # In write-ahead mode NORMAL loses the newest transactions when the power goes, and FULL does not.
+        wanted, info = "NORMAL" if redone else "FULL", connection.connection.info
+        if info.get(_SYNCHRONOUS) != wanted:
+            say(connection, f"PRAGMA synchronous = {wanted}")
+            info[_SYNCHRONOUS] = wanted
+        say(connection, "BEGIN IMMEDIATE")
 
     def insert(self, table: Table) -> Insert:
         """An INSERT that does nothing when a unique row is there already. Keep it: making it costs more than running it."""
@@ -151,7 +162,6 @@ def _engine(source: str | URL) -> Engine:
         if url.get_backend_name() == "sqlite":
             engine = create_engine(url, connect_args={"timeout": 30.0})
             event.listen(engine, "connect", _prepare_sqlite)
-            event.listen(engine, "begin", _begin_sqlite)
             return engine
         # No ping before each use: a connection that went stale fails once, takes its whole pool with it, and is retried.
         return create_engine(url, isolation_level="READ COMMITTED")
@@ -165,25 +175,10 @@ def _engine(source: str | URL) -> Engine:
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
     """https://docs.sqlalchemy.org/en/20/dialects/sqlite.html#serializable-isolation-savepoints-transactional-ddl."""
-    connection.isolation_level = None  # SQLAlchemy says BEGIN, below
+    connection.isolation_level = None  # whoever writes says BEGIN
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")  # what was acknowledged survives a power cut
     connection.execute("PRAGMA foreign_keys = ON")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    """A writer takes the lock at once: one that took it later could find that it read what is no longer true."""
-    options = connection.get_execution_options()
-    raw = connection.connection.dbapi_connection
-    assert raw is not None
-    if options.get(_READING):
-        return
-    # In write-ahead mode NORMAL loses the newest transactions when the power goes, and FULL does not.
-    wanted, info = "NORMAL" if options.get(_REDONE) else "FULL", connection.connection.info
-    if info.get(_SYNCHRONOUS) != wanted:
-        raw.execute(f"PRAGMA synchronous = {wanted}")
-        info[_SYNCHRONOUS] = wanted
-    raw.execute("BEGIN IMMEDIATE")
 
 
 def _answered(error: DBAPIError | PoolTimeout) -> bool:

@@ -57,6 +57,7 @@ class Change:
 Shape = tuple[tuple[State, ...], tuple[str, ...]]
 """What a change's statement depends on: the states that it may start from, and the columns that it writes."""
 
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _NOTICE: Final = ("upload", "seq", "kind", "data", "state", "attempts", "created_at", "retry_at")
 _put_notice: Final = Prepared(insert(outbox).values({name: bindparam(name) for name in _NOTICE}))
 
@@ -139,7 +140,7 @@ def _notice(upload: Upload, values: Mapping[str, Any], kind: str, now: datetime)
         "upload": upload.id,
         "seq": values["state_version"],
         "kind": kind,
-        "data": json.dumps(told, ensure_ascii=False, separators=(",", ":")),
+        "data": _encode(told),
         "state": "waiting",
         "attempts": 0,
         "created_at": now,

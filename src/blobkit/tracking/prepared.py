@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.selectable import SelectBase
     from sqlalchemy.types import TypeEngine
 
-__all__ = ["Prepared"]
+__all__ = ["Prepared", "say"]
 
 _Answer = TypeVar("_Answer")
 _Convert = Callable[[Any], Any]
@@ -95,6 +95,17 @@ class _Compiled:
     def read(self, row: Sequence[Any]) -> list[Any]:
         """A row as Python's values."""
         return [value if out is None else out(value) for value, out in zip(row, self._results, strict=True)]
+
+
+def say(connection: Connection, text: str) -> None:
+    """Have the driver run a statement that has no values and no answer. Raises what ``Connection.execute`` raises."""
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(text)
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise _told(connection, text, error) from error
+    finally:
+        cursor.close()
 
 
 def _first(cursor: DBAPICursor) -> Sequence[Any] | None:

@@ -123,7 +123,7 @@ class Recorder:
             "state": "parked" if entry.outlook == "parked" else "new",
             "store": named.store,
             "key": named.key,
-            "event": json.dumps(named.event.to_dict(), ensure_ascii=True, separators=(",", ":")),
+            "event": _encode(named.event.to_dict()),
             "attempts": 1,
             "error": None if entry.error is None else told_of(entry.error),
             "received_at": now,
@@ -131,6 +131,7 @@ class Recorder:
         }
 
 
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 _ACTED: Final[dict[str, Any]] = {"state": "done", "retry_at": None}
 _COLUMNS: Final = tuple(inbox.c[name] for name in (
     "dedupe_key", "state", "store", "key", "event", "attempts", "error", "received_at", "retry_at",

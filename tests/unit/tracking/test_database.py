@@ -125,6 +125,20 @@ class Message:
         self.ended.append("retry")
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_file_that_another_process_keeps_locked_is_unavailable(world: World) -> None:
+    upload = world.begin()
+    world.put(upload)
+    engine = world.tracker.database.engine
+    event.listen(engine, "checkout", lambda connection, *_: connection.execute("PRAGMA busy_timeout = 1"))
+    message = Message(world.events)
+    with world.another_tracker().database.write(), pytest.raises(blobkit.Unavailable) as caught:
+        world.tracker.apply(message)
+    assert (caught.value.http_status, caught.value.retryable) == (503, True)
+    assert message.ended == ["retry"]
+    assert world.tracker.apply(Message(world.events)).changed == 1
+
+
 def test_while_the_database_is_away_nothing_is_acknowledged_and_nothing_is_lost(world: World) -> None:
     upload = world.begin()
     world.put(upload)
