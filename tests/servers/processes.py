@@ -37,10 +37,14 @@ def answers(port: int) -> bool:
 
 
 @contextmanager
-def running(command: Sequence[str], port: int, log: Path, env: Mapping[str, str] | None = None) -> Iterator[None]:
+def running(
+    command: Sequence[str], port: int, log: Path, env: Mapping[str, str] | None = None, *, inherits: Sequence[int] = ()
+) -> Iterator[None]:
     """Run a server until the block ends. Raises RuntimeError with its log when it does not start."""
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env)
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env, pass_fds=inherits
+        )
         try:
             end = time.monotonic() + PATIENCE
             while not answers(port):

@@ -1,6 +1,8 @@
 """A webhook for Ceph's pushes as a process of its own, so that it can be killed while it stores.
 
-It writes a line for every event, as :mod:`tests.servers.consumer` does, durably and before it answers.
+It writes a line for every event, as :mod:`tests.servers.consumer` does, durably and before it answers. The socket that it
+listens on is the test's: where nobody listens, the gateway tries a thousand times a second, and at times comes to a halt for
+good; where only nobody accepts, it waits.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,26 +23,38 @@ from tests.servers.processes import running
 __all__ = ["webhook", "webhook_that_dies"]
 
 
-def _command(port: int, user: str, password: str, journal: Path, death: int) -> list[str]:
-    return [sys.executable, "-m", "tests.servers.webhook", str(port), user, password, str(journal), str(death)]
+def _command(server: socket.socket, user: str, password: str, journal: Path, death: int) -> list[str]:
+    words = (server.fileno(), user, password, journal, death)
+    return [sys.executable, "-m", "tests.servers.webhook", *map(str, words)]
 
 
 @contextmanager
-def webhook(port: int, user: str, password: str, journal: Path) -> Iterator[None]:
+def webhook(server: socket.socket, user: str, password: str, journal: Path) -> Iterator[None]:
     """Serve until the block ends."""
-    with running(_command(port, user, password, journal, 0), port, journal.with_suffix(".log")):
+    command, port = _command(server, user, password, journal, 0), server.getsockname()[1]
+    with running(command, port, journal.with_suffix(".log"), inherits=[server.fileno()]):
         yield
 
 
-def webhook_that_dies(port: int, user: str, password: str, journal: Path, death: int) -> None:
-    """Serve until it has killed itself."""
-    done = subprocess.run(
-        _command(port, user, password, journal, death), capture_output=True, text=True, timeout=180, check=False
-    )
+def webhook_that_dies(
+    server: socket.socket, user: str, password: str, journal: Path, death: int, *, patience: float
+) -> None:
+    """Serve until it has killed itself. Raises TimeoutError when it was not given enough for that."""
+    try:
+        done = subprocess.run(
+            _command(server, user, password, journal, death),
+            capture_output=True,
+            text=True,
+            timeout=patience,
+            check=False,
+            pass_fds=[server.fileno()],
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError(f"fewer than {death} pushes came: {error.stderr!r}") from error
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
-def main(port: str, user: str, password: str, journal: str, death: str) -> None:
+def main(descriptor: str, user: str, password: str, journal: str, death: str) -> None:
     """Serve."""
     import uvicorn
 
@@ -57,7 +72,7 @@ def main(port: str, user: str, password: str, journal: str, death: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     app = WebhookApp(Webhook(ceph_push(user, password)), store)
-    uvicorn.run(app, host="127.0.0.1", port=int(port), log_level="warning")
+    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[socket.socket(fileno=int(descriptor))])
 
 
 if __name__ == "__main__":
