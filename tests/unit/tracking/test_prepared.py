@@ -94,7 +94,7 @@ def test_what_the_database_refuses_is_sqlalchemys_error_without_the_values(world
     assert "private" not in f"{caught.value}{caught.value!r}"
     assert not caught.value.connection_invalidated
     with pytest.raises(ValueError, match="zone"), world.tracker.database.write() as connection:
-        _put.count(connection, {**NOTICE, "seq": 3, "created_at": datetime(2026, 2, 3)})  # noqa: DTZ001
+        _put.count(connection, {**NOTICE, "seq": 3, "created_at": ODD.replace(tzinfo=None)})
 
 
 def test_a_table_that_is_not_there_is_not_a_database_that_does_not_answer(world: World) -> None:
